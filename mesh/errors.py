@@ -1,0 +1,195 @@
+"""What can go wrong, by name. Domain code raises these; the errors interceptor turns them into google.rpc.Status.
+
+The docstring of a class is its message for people; `{names}` in it are filled from the metadata.
+The names of the reasons are those of `voketag.mesh.v1.Reason`; codes are the numbers of google.rpc.Code.
+"""
+
+from typing import ClassVar, NamedTuple
+
+INVALID_ARGUMENT, DEADLINE_EXCEEDED, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED = 3, 4, 5, 6, 7
+RESOURCE_EXHAUSTED, FAILED_PRECONDITION, ABORTED, INTERNAL, UNAVAILABLE, UNAUTHENTICATED = 8, 9, 10, 13, 14, 16
+
+
+class FieldViolation(NamedTuple):
+    """A field of the request and what is wrong with it."""
+
+    field: str
+    rule: str
+    description: str
+
+
+class VokeTagError(Exception):
+    """Something went wrong."""
+
+    reason: ClassVar[str] = "INTERNAL"
+    code: ClassVar[int] = INTERNAL
+    resource_type: ClassVar[str] = ""
+
+    def __init__(
+        self, *, retry_after: float | None = None, violations: tuple[FieldViolation, ...] = (), **metadata: object
+    ) -> None:
+        self.metadata = {name: str(value) for name, value in metadata.items()}
+        self.retry_after = retry_after
+        self.violations = violations
+        super().__init__((type(self).__doc__ or "").format_map(self.metadata))
+
+    @property
+    def message(self) -> str:
+        """The sentence for people."""
+        return str(self)
+
+
+class ValidationFailed(VokeTagError):
+    """The request breaks the contract: {summary}."""
+
+    reason, code = "VALIDATION_FAILED", INVALID_ARGUMENT
+
+
+class TokenMalformed(VokeTagError):
+    """This is not a token in its canonical form."""
+
+    reason, code = "TOKEN_MALFORMED", INVALID_ARGUMENT
+
+
+class RequestIdReused(VokeTagError):
+    """The request_id {request_id} was used before with another body."""
+
+    reason, code = "REQUEST_ID_REUSED", INVALID_ARGUMENT
+
+
+class PageTokenInvalid(VokeTagError):
+    """The page token is not valid for this list and caller."""
+
+    reason, code = "PAGE_TOKEN_INVALID", INVALID_ARGUMENT
+
+
+class CredentialsMissing(VokeTagError):
+    """This method needs credentials: {expected}."""
+
+    reason, code = "CREDENTIALS_MISSING", UNAUTHENTICATED
+
+
+class CredentialsInvalid(VokeTagError):
+    """The credentials are unknown, expired or revoked."""
+
+    reason, code = "CREDENTIALS_INVALID", UNAUTHENTICATED
+
+
+class AccessDenied(VokeTagError):
+    """This method is not for this caller."""
+
+    reason, code = "ACCESS_DENIED", PERMISSION_DENIED
+
+
+class RateLimited(VokeTagError):
+    """Too many calls; try again in {seconds} s."""
+
+    reason, code = "RATE_LIMITED", RESOURCE_EXHAUSTED
+
+
+class FactoryNotFound(VokeTagError):
+    """There is no factory {factory_id}."""
+
+    reason, code, resource_type = "FACTORY_NOT_FOUND", NOT_FOUND, "factory"
+
+
+class ApiKeyNotFound(VokeTagError):
+    """There is no API key {key_id}."""
+
+    reason, code, resource_type = "API_KEY_NOT_FOUND", NOT_FOUND, "api_key"
+
+
+class BatchNotFound(VokeTagError):
+    """There is no batch {batch_id}."""
+
+    reason, code, resource_type = "BATCH_NOT_FOUND", NOT_FOUND, "batch"
+
+
+class ProductNotFound(VokeTagError):
+    """There is no such product."""
+
+    reason, code, resource_type = "PRODUCT_NOT_FOUND", NOT_FOUND, "product"
+
+
+class AnchorNotFound(VokeTagError):
+    """Nothing was submitted for anchoring under {batch_id}."""
+
+    reason, code, resource_type = "ANCHOR_NOT_FOUND", NOT_FOUND, "anchor"
+
+
+class BatchStateConflict(VokeTagError):
+    """The batch is {state}, which does not allow this."""
+
+    reason, code = "BATCH_STATE_CONFLICT", FAILED_PRECONDITION
+
+
+class BatchEmpty(VokeTagError):
+    """A batch needs at least one product; every row was refused or none came."""
+
+    reason, code = "BATCH_EMPTY", FAILED_PRECONDITION
+
+
+class BatchTooLarge(VokeTagError):
+    """A batch has at most {limit} products."""
+
+    reason, code = "BATCH_TOO_LARGE", FAILED_PRECONDITION
+
+
+class StreamHeaderExpected(VokeTagError):
+    """The first frame of an import, and no other, is its header."""
+
+    reason, code = "STREAM_HEADER_EXPECTED", INVALID_ARGUMENT
+
+
+class SequenceGap(VokeTagError):
+    """Rows are missing: the next row is {next_row}, and {first_row} came."""
+
+    reason, code = "SEQUENCE_GAP", FAILED_PRECONDITION
+
+
+class SequenceConflict(VokeTagError):
+    """Row {first_row} is committed already, with other content or bounds; the next row is {next_row}."""
+
+    reason, code = "SEQUENCE_CONFLICT", FAILED_PRECONDITION
+
+
+class ChunkSize(VokeTagError):
+    """A chunk has 1 to {limit} rows, and {rows} came."""
+
+    reason, code = "CHUNK_SIZE", INVALID_ARGUMENT
+
+
+class AnchorConflict(VokeTagError):
+    """Another root was submitted for {batch_id} before."""
+
+    reason, code = "ANCHOR_CONFLICT", ALREADY_EXISTS
+
+
+class ReceiptNotReady(VokeTagError):
+    """The batch of this product has no tree yet."""
+
+    reason, code = "RECEIPT_NOT_READY", FAILED_PRECONDITION
+
+
+class DependencyUnavailable(VokeTagError):
+    """{dependency} cannot be reached; try again."""
+
+    reason, code = "DEPENDENCY_UNAVAILABLE", UNAVAILABLE
+
+
+class DeadlineExceeded(VokeTagError):
+    """The deadline passed before the answer."""
+
+    reason, code = "DEADLINE_EXCEEDED", DEADLINE_EXCEEDED
+
+
+class ShuttingDown(VokeTagError):
+    """This server is stopping; try another."""
+
+    reason, code = "SHUTTING_DOWN", UNAVAILABLE
+
+
+class Internal(VokeTagError):
+    """Something went wrong on our side; the trace id finds it in our log."""
+
+    reason, code = "INTERNAL", INTERNAL

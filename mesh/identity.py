@@ -1,0 +1,140 @@
+"""Who is calling, and how services prove who they are: short-lived Ed25519 JWTs (RFC 7519, RFC 8037)."""
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_address, ip_network
+from typing import Any, Literal, Protocol
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from mesh.clock import Clock
+from mesh.errors import CredentialsInvalid
+
+ALGORITHM = "EdDSA"
+LIFETIME = timedelta(seconds=60)
+LEEWAY = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller whose identity is proved."""
+
+    kind: Literal["public", "factory", "service"]
+    id: str
+    key_id: str | None = None
+
+    @property
+    def uuid(self) -> UUID:
+        """The id of a factory."""
+        return UUID(self.id)
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.id}"
+
+
+PUBLIC = Principal("public", "")
+
+_caller: ContextVar[Principal] = ContextVar("caller", default=PUBLIC)
+_address: ContextVar[str] = ContextVar("address", default="")
+
+
+def caller() -> Principal:
+    """The caller of the call under way."""
+    return _caller.get()
+
+
+def set_caller(principal: Principal) -> None:
+    """Says who calls; for the access interceptor."""
+    _caller.set(principal)
+
+
+def address_prefix(address: str) -> str:
+    """The /24 or /48 that an address is in, so that it names a neighbourhood and not a person; '' if it is none."""
+    try:
+        host = ip_address(address)
+    except ValueError:
+        return ""
+    return str(ip_network((host, 24 if host.version == 4 else 48), strict=False))
+
+
+class Authenticator(Protocol):
+    """One way to prove an identity."""
+
+    async def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
+        """The caller; None when the metadata has no credentials of this kind. Raises CredentialsInvalid."""
+        ...
+
+
+class ServiceTokens:
+    """Mints this service's tokens, one a target, anew when half of the lifetime has passed."""
+
+    def __init__(self, service: str, private_key_pem: str, clock: Clock) -> None:
+        key = load_pem_private_key(private_key_pem.encode(), password=None)
+        if not isinstance(key, Ed25519PrivateKey):
+            raise TypeError("the service key is not an Ed25519 key")
+        self._service = service
+        self._key = key
+        self._clock = clock
+        self._minted: dict[str, tuple[float, str]] = {}
+
+    def token(self, target: str) -> str:
+        """A JWT from this service to `target`, good for at least 30 s more."""
+        now = self._clock.now()
+        expires, text = self._minted.get(target, (0.0, ""))
+        if expires - now.timestamp() < LIFETIME.total_seconds() / 2:
+            expires = (now + LIFETIME).timestamp()
+            claims = {"iss": self._service, "aud": target, "iat": int(now.timestamp()), "exp": int(expires)}
+            text = jwt.encode(claims, self._key, ALGORITHM, headers={"kid": f"{self._service}-1"})
+            self._minted[target] = (expires, text)
+        return text
+
+
+class ServiceAuthenticator:
+    """Checks `authorization: Bearer <JWT>` against the mesh's JWKS; a key speaks for its own service (`svc`) alone."""
+
+    def __init__(self, jwks: str, audience: str, clock: Clock) -> None:
+        self._keys = {
+            key["kid"]: (jwt.PyJWK(key, ALGORITHM), key["svc"]) for key in json.loads(jwks)["keys"] if key["kty"] == "OKP"
+        }
+        self._audience = audience
+        self._clock = clock
+        self._checked: dict[str, tuple[float, Principal]] = {}
+
+    async def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
+        """The service that signed the token."""
+        scheme, _, token = metadata.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        now = self._clock.now().timestamp()
+        expires, principal = self._checked.get(token, (0.0, PUBLIC))
+        if expires <= now:
+            expires, principal = self._check(token, now)
+            if len(self._checked) >= 256:
+                self._checked.clear()
+            self._checked[token] = (expires, principal)
+        return principal
+
+    def _check(self, token: str, now: float) -> tuple[float, Principal]:
+        try:
+            key, service = self._keys[jwt.get_unverified_header(token)["kid"]]
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=self._audience,
+                issuer=service,
+                options={"require": ["exp", "iat", "iss", "aud"], "verify_exp": False, "verify_iat": False},
+            )
+        except (jwt.PyJWTError, KeyError) as error:
+            raise CredentialsInvalid from error
+        issued, expires = float(claims["iat"]), float(claims["exp"])
+        leeway = LEEWAY.total_seconds()
+        if not (issued - leeway <= now < expires + leeway) or expires - issued > LIFETIME.total_seconds():
+            raise CredentialsInvalid
+        return expires + leeway, Principal("service", service)

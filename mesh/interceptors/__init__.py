@@ -1,0 +1,1 @@
+"""The steps around every call, outermost first: telemetry, errors, deadline, access, limits, validation, audit."""

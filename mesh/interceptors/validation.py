@@ -1,0 +1,47 @@
+"""Step: requests keep the rules written in the contract (protovalidate)."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+
+from mesh.errors import FieldViolation, ValidationFailed
+from mesh.interceptors.step import Context, Step
+from mesh.policy import Policy
+
+
+def _path(violation: Any) -> str:
+    elements = violation.proto.field.elements if violation.proto.field else ()
+    return ".".join(element.field_name for element in elements)
+
+
+def check(message: Message) -> None:
+    """Raises ValidationFailed with every field that breaks a rule."""
+    try:
+        protovalidate.validate(message)
+    except protovalidate.ValidationError as error:
+        found = tuple(FieldViolation(_path(v), v.proto.rule_id, v.proto.message) for v in error.violations)
+        summary = "; ".join(f"{v.field or 'request'}: {v.description}" for v in found[:5])
+        raise ValidationFailed(violations=found, summary=summary) from None
+
+
+async def _checked(messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for message in messages:
+        check(message)
+        yield message
+
+
+class ValidationStep(Step):
+    """Checks the one request, or each message of a stream as it comes."""
+
+    @asynccontextmanager
+    async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
+        """Raises ValidationFailed."""
+        del context
+        if policy.request_streaming:
+            yield _checked(request)
+        else:
+            check(request)
+            yield request

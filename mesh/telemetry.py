@@ -1,0 +1,84 @@
+"""Logs, metrics and traces: structlog JSON lines with trace ids, Prometheus, and OpenTelemetry where an endpoint is set."""
+
+import logging
+import secrets
+import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+from mesh.config import LogSettings
+
+trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""Trace id of the call under way: 32 hex digits (W3C Trace Context), empty outside of calls."""
+
+
+def new_trace_id(traceparent: str | None) -> str:
+    """The trace id of a W3C `traceparent`, or a new one when there is none."""
+    if traceparent and len(traceparent) >= 55 and traceparent[2] == "-" == traceparent[35]:
+        return traceparent[3:35]
+    return secrets.token_hex(16)
+
+
+def _add_trace_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if current := trace_id.get():
+        event["trace_id"] = current
+    return event
+
+
+def configure_logs(settings: LogSettings, service: str) -> None:
+    """Sends every log line, of libraries too, to stderr as one JSON object a line."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _add_trace_id,
+    ]
+    renderers: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    level = logging.getLevelName(settings.log_level.upper())
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def configure_traces(settings: LogSettings, service: str) -> None:
+    """Exports spans to the collector when one is set; otherwise spans cost nothing."""
+    if settings.otlp_endpoint is None:
+        return
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": f"voketag-{service}"}))
+    exporter = OTLPSpanExporter(endpoint=settings.otlp_endpoint, insecure=settings.otlp_endpoint.startswith("http://"))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+def configure(settings: LogSettings, service: str) -> None:
+    """Sets up logs and traces of this process."""
+    configure_logs(settings, service)
+    configure_traces(settings, service)
+
+
+def serve_metrics(host: str, port: int) -> None:
+    """Answers `GET /metrics` on its own thread; port 0 serves none."""
+    if port:
+        start_http_server(port, addr=host)
