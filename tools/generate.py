@@ -26,7 +26,7 @@ def generate(out: Path) -> None:
     """Stubs with their types, and the descriptor set that Envoy transcodes by."""
     run("buf", "generate", "proto", "-o", str(out.parent))
     run("buf", "generate", "--path", "third_party/buf", "-o", str(out.parent))
-    run("buf", "build", "proto", "--as-file-descriptor-set", "-o", str(out / DESCRIPTORS))
+    run("buf", "build", ".", "--as-file-descriptor-set", "--exclude-source-info", "-o", str(out / DESCRIPTORS))
     for folder in (out, *out.rglob("*")):
         if folder.is_dir() and folder != out and any(folder.glob("*_pb2.py")):
             (folder / "__init__.py").touch()
