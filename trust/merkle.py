@@ -51,7 +51,7 @@ def inclusion_path(leaf_hashes: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Check that `leaf` (a leaf hash) stands at `index` in the tree of `size` and `root` (RFC 9162 2.1.3.2)."""
+    """Check that the leaf hash `leaf` is at `index` in the tree of `size` and `root` (RFC 9162 2.1.3.2)."""
     if not 0 <= index < size or not _are_hashes(leaf, root, *path):
         return False
     node, place, last = leaf, index, size - 1
@@ -69,7 +69,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
 
 
 def consistency_path(leaf_hashes: Sequence[bytes], old: int, new: int) -> list[bytes]:
-    """Prove that the tree of the first `old` leaves is a prefix of that of the first `new` (RFC 9162 2.1.4.1).
+    """Prove that the tree of `old` leaves is a prefix of the one of `new` leaves (RFC 9162 2.1.4.1).
 
     Empty if `old` is 0 or equals `new`. Raises IndexError unless 0 <= old <= new <= number of leaves.
     """

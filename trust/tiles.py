@@ -7,7 +7,7 @@ partial, and what it holds only ever grows. The tree is that of `trust.merkle`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 from trust import merkle
 
@@ -18,7 +18,8 @@ Reader = Callable[[int, int], bytes]
 """Gives the hashes of a tile by (level, index); it may give more than the tree of the asked size has."""
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tile:
     """1 to 256 concatenated hashes of one level; fewer than 256 only at the right edge."""
 
     level: int
@@ -185,8 +186,12 @@ def _with_remainder(entries: list[bytes], remainder: bytes | None) -> bytes | No
 
 def _edge(size: int) -> list[tuple[int, int, int]]:
     """Name the partial tiles of the tree of `size` as (level, index, width), lowest level first."""
-    places = [(level, size >> 8 * (level + 1), (size >> 8 * level) % ENTRIES) for level in range(_levels(size))]
-    return [place for place in places if place[2]]
+    edge = []
+    for level in range(_levels(size)):
+        number, width = divmod(size >> 8 * level, ENTRIES)
+        if width:
+            edge.append((level, number, width))
+    return edge
 
 
 def _levels(size: int) -> int:
