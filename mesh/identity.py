@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal, Protocol
+from urllib.parse import unquote
 from uuid import UUID
 
 import jwt
@@ -52,6 +53,23 @@ def caller() -> Principal:
 def set_caller(principal: Principal) -> None:
     """Says who calls; for the access interceptor."""
     _caller.set(principal)
+
+
+def address() -> str:
+    """The address prefix that the call under way comes from; '' outside of calls."""
+    return _address.get()
+
+
+def set_address(prefix: str) -> None:
+    """Says where the call comes from; for the limits interceptor."""
+    _address.set(prefix)
+
+
+def client_address(metadata: Mapping[str, str], peer: str) -> str:
+    """The caller's IP address: what the edge wrote into `x-client-address`, else gRPC's `ipv4:1.2.3.4:5`."""
+    if stated := metadata.get("x-client-address"):
+        return stated
+    return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
 def address_prefix(address: str) -> str:
@@ -100,7 +118,9 @@ class ServiceAuthenticator:
 
     def __init__(self, jwks: str, audience: str, clock: Clock) -> None:
         self._keys = {
-            key["kid"]: (jwt.PyJWK(key, ALGORITHM), key["svc"]) for key in json.loads(jwks)["keys"] if key["kty"] == "OKP"
+            key["kid"]: (jwt.PyJWK(key, ALGORITHM), key["svc"])
+            for key in json.loads(jwks)["keys"]
+            if key["kty"] == "OKP"
         }
         self._audience = audience
         self._clock = clock

@@ -1,4 +1,4 @@
-"""What the contract says of each method: who may call it, its budget, whether it is audited. Read from the descriptors."""
+"""What the contract says of each method: who may call it, its budget, whether it is audited."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Logs, metrics and traces: structlog JSON lines with trace ids, Prometheus, and OpenTelemetry where an endpoint is set."""
+"""Logs, metrics and traces: JSON lines with trace ids, Prometheus, and OpenTelemetry where an endpoint is set."""
 
 import logging
 import secrets

@@ -10,7 +10,7 @@ from mesh.identity import Authenticator, Principal, set_caller
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 
-EXPECTED = {
+EXPECTED: dict[int, str] = {
     audiences.FACTORY: "an API key in x-api-key",
     audiences.SERVICE: "a service token in authorization",
 }

@@ -27,9 +27,7 @@ log = structlog.get_logger()
 
 def to_status(error: VokeTagError) -> status_pb2.Status:
     """The error as it goes over the wire (google.rpc.Status, AIP-193)."""
-    details: list[Message] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    ]
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     if error.violations:
         violations = [
             error_details_pb2.BadRequest.FieldViolation(field=v.field, reason=v.rule, description=v.description)
@@ -60,7 +58,7 @@ async def abort(context: Context, error: VokeTagError) -> None:
 
 
 class ErrorsStep(Step):
-    """Turns typed errors into statuses; what nobody expected is logged whole and leaves as INTERNAL with a fixed phrase."""
+    """Turns typed errors into statuses; the unexpected is logged whole and leaves as INTERNAL with a fixed phrase."""
 
     @asynccontextmanager
     async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:

@@ -15,7 +15,7 @@ Handler = grpc.RpcMethodHandler[Any, Any]
 Context = ServicerContext[Any, Any]
 
 
-class Step(AsyncServerInterceptor, ABC):  # type: ignore[misc]
+class Step(AsyncServerInterceptor, ABC):
     """What happens around a call. Subclasses say it once, in `around`.
 
     The steps of a method are composed when the server starts, not when a call comes, and a step that has nothing to do
@@ -68,5 +68,5 @@ async def compose(handler: Handler, policy: Policy, steps: Sequence[Step]) -> Ha
             async def found(_: Any, inner: Handler = inner) -> Handler:
                 return inner
 
-            handler = await step.intercept_service(found, details)
+            handler = await step.intercept_service(found, details)  # type: ignore[no-untyped-call]
     return handler

@@ -1,0 +1,63 @@
+"""Who changed what: a row in the transaction of the change itself, in the schema of the service that made it."""
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from uuid import UUID
+
+from asyncpg import Connection
+from asyncpg.pool import PoolConnectionProxy
+
+from mesh.clock import new_id
+from mesh.identity import address, caller
+
+INSERT = """
+INSERT INTO audit (audit_id, at, actor_kind, actor_id, method, resource, request_id, address_prefix, detail)
+VALUES ($1, now(), $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+class Ledger:
+    """What one audited call has to account for."""
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.settled = False
+
+
+_call: ContextVar[Ledger | None] = ContextVar("audited_call", default=None)
+
+
+def open_ledger(method: str) -> Ledger:
+    """Starts accounting for a call; for the audit interceptor."""
+    ledger = Ledger(method)
+    _call.set(ledger)
+    return ledger
+
+
+def replayed() -> None:
+    """Says that the call changed nothing, because it had been made before."""
+    if ledger := _call.get():
+        ledger.settled = True
+
+
+async def record(
+    connection: Connection | PoolConnectionProxy,
+    *,
+    resource: str,
+    request_id: UUID | None,
+    detail: Mapping[str, object],
+) -> None:
+    """Writes the audit row on the connection whose transaction makes the change.
+
+    `resource` is `kind/id`; `detail` holds the changed fields and never a secret. Outside of calls the actor is the
+    worker itself.
+    """
+    ledger = _call.get()
+    actor = caller()
+    method = ledger.method if ledger else "worker"
+    kind = actor.kind if ledger else "worker"
+    values = (new_id(), kind, actor.id, method, resource, request_id, address(), json.dumps(detail, default=str))
+    await connection.execute(INSERT, *values)
+    if ledger:
+        ledger.settled = True

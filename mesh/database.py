@@ -1,0 +1,61 @@
+"""PostgreSQL: a pool under the service's own role, and named SQL."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiosql
+import asyncpg
+import structlog
+
+from mesh.config import DatabaseSettings
+from mesh.errors import DependencyUnavailable
+
+log = structlog.get_logger()
+AWAY = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    TimeoutError,
+)
+"""What asyncpg raises when the server cannot be reached; a wrong password is none of it."""
+
+Pool = asyncpg.Pool
+
+
+async def connect(settings: DatabaseSettings, *, schema: str, wait_seconds: float = 10.0) -> "asyncpg.Pool[Any]":
+    """A pool whose connections see `schema` first.
+
+    Waits up to `wait_seconds` for a server that is starting. Raises DependencyUnavailable.
+    """
+    password = settings.database_password.get_secret_value()
+    deadline = asyncio.get_running_loop().time() + wait_seconds
+    delay = 0.05
+    while True:
+        try:
+            return await asyncpg.create_pool(
+                settings.database_url,
+                password=password,
+                min_size=settings.database_pool_min,
+                max_size=settings.database_pool_max,
+                command_timeout=30,
+                timeout=5,
+                server_settings={"search_path": f"{schema},pg_catalog", "application_name": f"voketag-{schema}"},
+            )
+        except AWAY as error:
+            if asyncio.get_running_loop().time() + delay > deadline:
+                log.error("PostgreSQL cannot be reached", url=settings.database_url, error=str(error))
+                raise DependencyUnavailable(dependency="PostgreSQL") from error
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 1.0)
+
+
+def load_queries(folder: Path) -> Any:
+    """The statements of `folder`/*.sql by name (aiosql), to be called with a connection first."""
+    return aiosql.from_path(folder, "asyncpg")
+
+
+async def check(pool: "asyncpg.Pool[Any]") -> None:
+    """Answers when PostgreSQL does."""
+    await pool.fetchval("SELECT 1", timeout=2)

@@ -1,0 +1,83 @@
+"""How often a caller may call: GCRA (ATM Forum TM 4.0, virtual scheduling) in Valkey, locally where that is away."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from mesh.clock import Clock
+
+log = structlog.get_logger()
+
+
+class Rate(NamedTuple):
+    """So many calls a second in the long run, and so many at once."""
+
+    per_second: float
+    burst: int
+
+
+RATES: Mapping[str, Rate] = {"READ": Rate(100, 200), "WRITE": Rate(50, 200), "BULK": Rate(5, 20)}
+"""Budgets of one caller by rate class. The classes SCAN and INTERNAL are not limited here."""
+
+GCRA = """
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1e6
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local tat = math.max(tonumber(redis.call('GET', KEYS[1]) or now), now)
+local wait = tat - now - (burst - 1) * interval
+if wait > 0 then return tostring(wait) end
+redis.call('SET', KEYS[1], string.format('%.6f', tat + interval), 'PX', math.ceil((tat + interval - now) * 1000))
+return '0'
+"""
+
+
+class Limiter(Protocol):
+    """A budget of calls."""
+
+    async def take(self, key: str, rate: Rate) -> float:
+        """Takes one call from the budget of `key`: 0 when there was one, else the seconds until there is."""
+        ...
+
+
+class LocalLimiter:
+    """Budgets of this process alone; forgets the callers seen longest ago when there are more than `capacity`."""
+
+    def __init__(self, clock: Clock, *, capacity: int = 100_000) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._arrivals: OrderedDict[str, float] = OrderedDict()
+
+    async def take(self, key: str, rate: Rate) -> float:
+        """See Limiter."""
+        now = self._clock.monotonic()
+        interval = 1 / rate.per_second
+        arrival = max(self._arrivals.get(key, now), now)
+        wait = arrival - now - (rate.burst - 1) * interval
+        if wait > 0:
+            return wait
+        self._arrivals[key] = arrival + interval
+        self._arrivals.move_to_end(key)
+        if len(self._arrivals) > self._capacity:
+            self._arrivals.popitem(last=False)
+        return 0.0
+
+
+class SharedLimiter:
+    """Budgets that every process draws from, kept in Valkey; while Valkey is away each process keeps its own."""
+
+    def __init__(self, valkey: Redis, fallback: LocalLimiter) -> None:
+        self._script = valkey.register_script(GCRA)
+        self._fallback = fallback
+
+    async def take(self, key: str, rate: Rate) -> float:
+        """See Limiter."""
+        try:
+            wait = await self._script(keys=[f"limit:{{{key}}}"], args=[1 / rate.per_second, rate.burst])
+        except (RedisError, OSError) as error:
+            log.warning("limits are local: Valkey is away", error=str(error))
+            return await self._fallback.take(key, rate)
+        return float(wait)

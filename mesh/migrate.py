@@ -1,0 +1,92 @@
+"""Schemas by numbered files, run by the owner: `NNNN_pre_words.sql` before the new code runs, `NNNN_post_words.sql` after.
+
+Every file runs in one transaction and is recorded with its checksum; a file that changed after it ran stops everything.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import structlog
+
+from mesh.config import OwnerSettings
+
+log = structlog.get_logger()
+NAME = re.compile(r"\d{4}_(pre|post)_[a-z0-9_]+\.sql")
+SERVICES = ("scan", "factory", "anchor", "admin")
+LOCK = 0x766F6B65  # any number that every migration of this product takes: they run one at a time
+
+TABLE = """
+CREATE SCHEMA IF NOT EXISTS {schema};
+CREATE TABLE IF NOT EXISTS {schema}.migrations (
+  name text PRIMARY KEY, checksum bytea NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())
+"""
+ROLE = """
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'voketag_{service}') THEN
+    CREATE ROLE voketag_{service} LOGIN;
+  END IF;
+END $$
+"""
+
+
+class MigrationError(Exception):
+    """A migration file is misnamed or was changed after it ran."""
+
+
+async def ensure_roles(connection: "asyncpg.Connection[Any]", passwords: dict[str, str]) -> None:
+    """Makes the role of every service, and sets the passwords given by service."""
+    async with connection.transaction():
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
+        for service in SERVICES:
+            await connection.execute(ROLE.format(service=service))
+        for service, password in passwords.items():
+            quoted = await connection.fetchval("SELECT quote_literal($1::text)", password)
+            await connection.execute(f"ALTER ROLE voketag_{service} PASSWORD {quoted}")
+
+
+async def migrate(connection: "asyncpg.Connection[Any]", *, schema: str, folder: Path) -> list[str]:
+    """Runs what has not run yet, in order: the names of the files run. Raises MigrationError."""
+    await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
+    try:
+        await ensure_roles(connection, {})
+        await connection.execute(TABLE.format(schema=schema))
+        applied = dict(await connection.fetch(f"SELECT name, checksum FROM {schema}.migrations"))
+        ran = []
+        for path in sorted(folder.glob("*.sql")):
+            if await _run(connection, schema, path, applied.get(path.name)):
+                ran.append(path.name)
+        return ran
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
+
+
+async def _run(connection: "asyncpg.Connection[Any]", schema: str, path: Path, applied: bytes | None) -> bool:
+    if not NAME.fullmatch(path.name):
+        raise MigrationError(f"{path.name} is not named NNNN_pre_words.sql or NNNN_post_words.sql")
+    text = path.read_text()
+    checksum = hashlib.sha256(text.encode()).digest()
+    if applied is not None:
+        if applied != checksum:
+            raise MigrationError(f"{schema}/{path.name} was changed after it ran")
+        return False
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL search_path = {schema}, pg_catalog")
+        await connection.execute(text)
+        await connection.execute(
+            f"INSERT INTO {schema}.migrations (name, checksum) VALUES ($1, $2)", path.name, checksum
+        )
+    log.info("migrated", schema=schema, file=path.name)
+    return True
+
+
+async def migrate_as_owner(settings: OwnerSettings, *, schema: str, folder: Path) -> None:
+    """Connects as the owner and migrates; what `python -m <service> migrate` does."""
+    password = settings.owner_database_password.get_secret_value()
+    connection = await asyncpg.connect(settings.owner_database_url, password=password, timeout=10)
+    try:
+        await migrate(connection, schema=schema, folder=folder)
+    finally:
+        await connection.close()

@@ -1,0 +1,66 @@
+"""As many processes as a service is told to be: spawned, never forked, sharing the port by SO_REUSEPORT."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import multiprocessing.connection
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import structlog
+import uvloop
+
+from mesh.errors import VokeTagError
+
+log = structlog.get_logger()
+
+Target = Callable[[int], Coroutine[Any, Any, None]]
+"""What one process does, given its number from 0. Must be importable by name, for spawn."""
+
+PR_SET_PDEATHSIG = 1
+
+
+def run_one(target: Target, index: int) -> int:
+    """Runs the target on uvloop in this process: the exit status, 1 after an error that it names."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(target(index))
+    except (VokeTagError, OSError) as error:
+        log.error("cannot go on", error=str(error))
+        return 1
+    return 0
+
+
+def _child(target: Target, index: int) -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    sys.exit(run_one(target, index))
+
+
+def run(count: int, target: Target) -> None:
+    """Runs `count` processes until one ends or a signal comes, then stops the rest. Exits with the worst status."""
+    if count == 1:
+        sys.exit(run_one(target, 0))
+    context = multiprocessing.get_context("spawn")
+    children = [context.Process(target=_child, args=(target, index)) for index in range(count)]
+    for child in children:
+        child.start()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for child in children:
+            child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    _wait_for_one(children)
+    stop(signal.SIGTERM, None)
+    for child in children:
+        child.join()
+    sys.exit(max(abs(child.exitcode or 0) for child in children))
+
+
+def _wait_for_one(children: list[BaseProcess]) -> None:
+    multiprocessing.connection.wait([child.sentinel for child in children])

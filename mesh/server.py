@@ -1,0 +1,157 @@
+"""A gRPC server from its parts, from start to drained stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from mesh.config import ServerSettings
+from mesh.health import Check, Health
+from mesh.identity import Authenticator
+from mesh.interceptors.access import AccessStep
+from mesh.interceptors.audit import AuditStep
+from mesh.interceptors.deadline import DeadlineStep
+from mesh.interceptors.errors import ErrorsStep
+from mesh.interceptors.limits import LimitsStep
+from mesh.interceptors.step import Handler, Step, compose
+from mesh.interceptors.telemetry import TelemetryStep
+from mesh.interceptors.validation import ValidationStep
+from mesh.limits import Limiter
+from mesh.policy import Policy, policies
+
+log = structlog.get_logger()
+UNARY_SECONDS = 10.0
+KEEPALIVE_FLOOR_MS = 10_000
+CONNECTION_AGE_MS = 10 * 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class ServerParts:
+    """What a server is made of.
+
+    `contracts` are the `_pb2` modules whose services it serves; `register` are pairs of a generated
+    `add_…Servicer_to_server` and its servicer; `on_stop` is awaited when draining begins, so that streams end.
+    """
+
+    settings: ServerSettings
+    contracts: Iterable[ModuleType]
+    register: Iterable[tuple[Callable[[Any, Any], None], object]]
+    authenticators: Mapping[int, Authenticator]
+    limiter: Limiter
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    tracing: bool = False
+    on_stop: Callable[[], None] = lambda: None
+
+
+class _Registrar:
+    """Stands in for the server while the generated code registers, and keeps the handlers."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Mapping[str, Handler]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """The same handlers come by `add_registered_method_handlers`."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Keeps the handlers of a service."""
+        self.handlers[service] = handlers
+
+
+def steps(parts: ServerParts, rules: Mapping[str, Policy]) -> list[Step]:
+    """The steps around every call, outermost first."""
+    return [
+        TelemetryStep(rules, tracing=parts.tracing),
+        ErrorsStep(rules),
+        DeadlineStep(rules, default_seconds=UNARY_SECONDS),
+        AccessStep(rules, parts.authenticators),
+        LimitsStep(rules, parts.limiter),
+        ValidationStep(rules),
+        AuditStep(rules),
+    ]
+
+
+class Server:
+    """One process's server."""
+
+    def __init__(self, parts: ServerParts) -> None:
+        self._parts = parts
+        self._health = Health(parts.checks)
+        self._stopping = asyncio.Event()
+        self._server = grpc.aio.server(options=self._options())
+        self.port = 0
+
+    def _options(self) -> list[tuple[str, Any]]:
+        size = self._parts.settings.max_message_bytes
+        return [
+            ("grpc.so_reuseport", 1 if self._parts.settings.processes > 1 else 0),
+            ("grpc.max_receive_message_length", size),
+            ("grpc.max_send_message_length", size),
+            ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_FLOOR_MS),
+            ("grpc.keepalive_permit_without_calls", 1),
+        ]
+
+    async def start(self) -> None:
+        """Listens. Raises PolicyMissingError, OSError when the port is taken."""
+        rules = policies(self._parts.contracts)
+        around = steps(self._parts, rules)
+        registrar = _Registrar()
+        for add, servicer in self._parts.register:
+            add(servicer, registrar)
+        for service, handlers in registrar.handlers.items():
+            composed = {
+                name: await compose(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
+            }
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, composed),))
+            self._server.add_registered_method_handlers(service, composed)  # type: ignore[attr-defined]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        self._reflect(registrar)
+        settings = self._parts.settings
+        try:
+            self.port = self._server.add_insecure_port(f"{settings.listen_host}:{settings.listen_port}")
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {settings.listen_host}:{settings.listen_port}: is the port taken?"
+            ) from error
+        await self._health.start()
+        await self._server.start()
+        log.info("serving", port=self.port, services=sorted(registrar.handlers))
+
+    def _reflect(self, registrar: _Registrar) -> None:
+        if self._parts.settings.reflection:
+            names = (*registrar.handlers, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
+            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+
+    def stop_soon(self) -> None:
+        """Asks `run` to drain and return."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Serves until SIGTERM or SIGINT, then: NOT_SERVING, drain, stop accepting, finish calls under way."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop_soon)
+        await self.start()
+        watching = asyncio.create_task(self._health.watch())
+        await self._stopping.wait()
+        log.info("draining")
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Drains and stops."""
+        await self._health.stop()
+        await asyncio.sleep(self._parts.settings.drain_seconds)
+        self._parts.on_stop()
+        await self._server.stop(self._parts.settings.grace_seconds)
+        log.info("stopped")
