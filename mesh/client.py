@@ -16,7 +16,7 @@ def _with(details: aio.ClientCallDetails, key: str, value: str) -> aio.ClientCal
     return aio.ClientCallDetails(details.method, details.timeout, metadata, details.credentials, details.wait_for_ready)
 
 
-class _UnaryUnary(aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
+class _UnaryUnary(aio.UnaryUnaryClientInterceptor):
     def __init__(self, key: str, value: Callable[[], str]) -> None:
         self._key, self._value = key, value
 
@@ -24,7 +24,7 @@ class _UnaryUnary(aio.UnaryUnaryClientInterceptor):  # type: ignore[type-arg]
         return await continuation(_with(details, self._key, self._value()), request)
 
 
-class _UnaryStream(aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
+class _UnaryStream(aio.UnaryStreamClientInterceptor):
     def __init__(self, key: str, value: Callable[[], str]) -> None:
         self._key, self._value = key, value
 
@@ -32,7 +32,7 @@ class _UnaryStream(aio.UnaryStreamClientInterceptor):  # type: ignore[type-arg]
         return await continuation(_with(details, self._key, self._value()), request)
 
 
-class _StreamStream(aio.StreamStreamClientInterceptor):  # type: ignore[type-arg]
+class _StreamStream(aio.StreamStreamClientInterceptor):
     def __init__(self, key: str, value: Callable[[], str]) -> None:
         self._key, self._value = key, value
 
@@ -41,7 +41,7 @@ class _StreamStream(aio.StreamStreamClientInterceptor):  # type: ignore[type-arg
 
 
 def channel(target: str, *, header: tuple[str, Callable[[], str]] | None = None) -> aio.Channel:
-    """An insecure channel (the mesh's sidecars do TLS) that puts `header`, a key and what gives its value, on each call."""
+    """A plain channel (sidecars do TLS) that puts `header`, a key and what gives its value, on each call."""
     interceptors = [kind(*header) for kind in (_UnaryUnary, _UnaryStream, _StreamStream)] if header else []
     options = [
         ("grpc.lb_policy_name", "round_robin"),

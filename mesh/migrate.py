@@ -1,4 +1,4 @@
-"""Schemas by numbered files, run by the owner: `NNNN_pre_words.sql` before the new code runs, `NNNN_post_words.sql` after.
+"""Schemas by numbered files, run by the owner: `NNNN_pre_words.sql` before new code runs, `NNNN_post_words.sql` after.
 
 Every file runs in one transaction and is recorded with its checksum; a file that changed after it ran stops everything.
 """
@@ -47,38 +47,40 @@ async def ensure_roles(connection: "asyncpg.Connection[Any]", passwords: dict[st
             await connection.execute(f"ALTER ROLE voketag_{service} PASSWORD {quoted}")
 
 
+def read(folder: Path) -> list[tuple[str, str]]:
+    """The migrations of a folder in order: name and text. Raises MigrationError."""
+    paths = sorted(folder.glob("*.sql"))
+    for path in paths:
+        if not NAME.fullmatch(path.name):
+            raise MigrationError(f"{path.name} is not named NNNN_pre_words.sql or NNNN_post_words.sql")
+    return [(path.name, path.read_text()) for path in paths]
+
+
 async def migrate(connection: "asyncpg.Connection[Any]", *, schema: str, folder: Path) -> list[str]:
     """Runs what has not run yet, in order: the names of the files run. Raises MigrationError."""
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
     try:
         await ensure_roles(connection, {})
         await connection.execute(TABLE.format(schema=schema))
-        applied = dict(await connection.fetch(f"SELECT name, checksum FROM {schema}.migrations"))
-        ran = []
-        for path in sorted(folder.glob("*.sql")):
-            if await _run(connection, schema, path, applied.get(path.name)):
-                ran.append(path.name)
-        return ran
+        await connection.execute(f"SET search_path = {schema}, pg_catalog")
+        applied = dict(await connection.fetch("SELECT name, checksum FROM migrations"))
+        files = read(folder)
+        return [name for name, text in files if await _run(connection, name, text, applied.get(name))]
     finally:
+        await connection.execute("RESET search_path")
         await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
 
 
-async def _run(connection: "asyncpg.Connection[Any]", schema: str, path: Path, applied: bytes | None) -> bool:
-    if not NAME.fullmatch(path.name):
-        raise MigrationError(f"{path.name} is not named NNNN_pre_words.sql or NNNN_post_words.sql")
-    text = path.read_text()
+async def _run(connection: "asyncpg.Connection[Any]", name: str, text: str, applied: bytes | None) -> bool:
     checksum = hashlib.sha256(text.encode()).digest()
     if applied is not None:
         if applied != checksum:
-            raise MigrationError(f"{schema}/{path.name} was changed after it ran")
+            raise MigrationError(f"{name} was changed after it ran")
         return False
     async with connection.transaction():
-        await connection.execute(f"SET LOCAL search_path = {schema}, pg_catalog")
         await connection.execute(text)
-        await connection.execute(
-            f"INSERT INTO {schema}.migrations (name, checksum) VALUES ($1, $2)", path.name, checksum
-        )
-    log.info("migrated", schema=schema, file=path.name)
+        await connection.execute("INSERT INTO migrations (name, checksum) VALUES ($1, $2)", name, checksum)
+    log.info("migrated", file=name)
     return True
 
 

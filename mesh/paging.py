@@ -16,7 +16,7 @@ class PageTokens:
         self._key = key
 
     def encode(self, cursor: str, *, scope: str) -> str:
-        """A token for `cursor` (the keyset position of the last row) that is good in `scope` (caller and filter) only."""
+        """A token for `cursor`, the keyset position of the last row, good in `scope` (caller and filter) only."""
         body = cursor.encode()
         return base64.urlsafe_b64encode(self._tag(body, scope) + body).decode().rstrip("=")
 

@@ -6,7 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -62,5 +62,5 @@ def run(count: int, target: Target) -> None:
     sys.exit(max(abs(child.exitcode or 0) for child in children))
 
 
-def _wait_for_one(children: list[BaseProcess]) -> None:
+def _wait_for_one(children: Sequence[BaseProcess]) -> None:
     multiprocessing.connection.wait([child.sentinel for child in children])

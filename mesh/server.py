@@ -111,7 +111,7 @@ class Server:
                 name: await compose(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, composed),))
-            self._server.add_registered_method_handlers(service, composed)  # type: ignore[attr-defined]
+            self._server.add_registered_method_handlers(service, composed)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
         self._reflect(registrar)
         settings = self._parts.settings

@@ -17,7 +17,7 @@ EXPECTED: dict[int, str] = {
 
 
 class AccessStep(Step):
-    """Tries every way this server knows to prove an identity, and lets in whom the method names. Public methods skip it."""
+    """Tries every way this server knows to prove an identity, and lets in whom the method names."""
 
     def __init__(self, policies: Mapping[str, Policy], authenticators: Mapping[int, Authenticator]) -> None:
         super().__init__(policies)
