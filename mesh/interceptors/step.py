@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc.aio import ServicerContext
@@ -11,8 +11,8 @@ from grpc_interceptor.server import AsyncServerInterceptor
 
 from mesh.policy import Policy
 
-Handler = grpc.RpcMethodHandler[Any, Any]
-Context = ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Context: TypeAlias = "ServicerContext[Any, Any]"
 
 
 class Step(AsyncServerInterceptor, ABC):
