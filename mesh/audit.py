@@ -41,6 +41,25 @@ def replayed() -> None:
         ledger.settled = True
 
 
+def entry(*, resource: str, request_id: UUID | None, detail: Mapping[str, object]) -> tuple[object, ...]:
+    """The values of the audit row but `at`, in the order of INSERT, for a store's own statement.
+
+    `resource` is `kind/id`; `detail` holds the changed fields and never a secret. Outside of calls the actor is the
+    worker itself. Call `settled` when the row is committed.
+    """
+    ledger = _call.get()
+    actor = caller()
+    method = ledger.method if ledger else "worker"
+    kind = actor.kind if ledger else "worker"
+    return (new_id(), kind, actor.id, method, resource, request_id, address(), json.dumps(detail, default=str))
+
+
+def settled() -> None:
+    """Says that the row of this call's `entry` is written."""
+    if ledger := _call.get():
+        ledger.settled = True
+
+
 async def record(
     connection: Connection | PoolConnectionProxy,
     *,
@@ -48,16 +67,6 @@ async def record(
     request_id: UUID | None,
     detail: Mapping[str, object],
 ) -> None:
-    """Writes the audit row on the connection whose transaction makes the change.
-
-    `resource` is `kind/id`; `detail` holds the changed fields and never a secret. Outside of calls the actor is the
-    worker itself.
-    """
-    ledger = _call.get()
-    actor = caller()
-    method = ledger.method if ledger else "worker"
-    kind = actor.kind if ledger else "worker"
-    values = (new_id(), kind, actor.id, method, resource, request_id, address(), json.dumps(detail, default=str))
-    await connection.execute(INSERT, *values)
-    if ledger:
-        ledger.settled = True
+    """Writes the audit row on the connection whose transaction makes the change; see `entry`."""
+    await connection.execute(INSERT, *entry(resource=resource, request_id=request_id, detail=detail))
+    settled()
