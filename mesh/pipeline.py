@@ -1,0 +1,198 @@
+"""One lean connection to Valkey for the hot path: the calls of an event-loop turn share one write.
+
+A micro-batch is in flight while the next one gathers, so that a busy process makes few large writes and reads. Nothing
+is retried here: a call whose answer is lost may have been made or not, and only its caller knows what that means.
+"""
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import hiredis
+
+from mesh.config import ValkeySettings
+from mesh.presence import Presence
+
+BATCH_CALLS = 1_000
+CONNECT_SECONDS = 1.0
+FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.05, 1.0
+
+_INCOMPLETE = object()
+
+
+class ValkeyAwayError(Exception):
+    """Valkey cannot be reached or did not answer in time; whether the call took effect is not known."""
+
+
+class ValkeyRefusedError(Exception):
+    """Valkey answered with an error, whose text this carries."""
+
+
+class _Link(asyncio.Protocol):
+    """One connection. Replies come in the order of the calls, so a call keeps its place even when it is cancelled."""
+
+    def __init__(self, timeout: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout
+        self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._gathered: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
+        self._awaited: deque[asyncio.Future[Any]] = deque()
+        self._flush_due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+        self._reason: object = "the server closed the connection"
+        self.closed: asyncio.Future[object] = self._loop.create_future()
+
+    def submit(self, command: bytes) -> "asyncio.Future[Any]":
+        """The future answer to a packed command. Raises ValkeyAwayError."""
+        if self._transport is None:
+            raise ValkeyAwayError(self._reason)
+        answer: asyncio.Future[Any] = self._loop.create_future()
+        self._gathered.append((command, answer))
+        if not self._awaited and not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._flush)
+        return answer
+
+    def abort(self, reason: object) -> None:
+        """Gives the connection up: after a lost or unreadable reply it is not known which call the next answers."""
+        self._reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio.Protocol."""
+        try:
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not _INCOMPLETE:
+                self._settle(self._awaited.popleft(), reply)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.abort(f"unreadable reply: {error}")
+            return
+        if not self._awaited:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
+        self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._reason = exc or self._reason
+        for answer in (*self._awaited, *(answer for _, answer in self._gathered)):
+            if not answer.done():
+                answer.set_exception(ValkeyAwayError(self._reason))
+        self._awaited.clear()
+        self._gathered.clear()
+        self.closed.set_result(self._reason)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if not self._gathered or self._awaited or self._transport is None:
+            return
+        batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), BATCH_CALLS))]
+        self._awaited.extend([answer for _, answer in batch])
+        self._timer = self._loop.call_later(self._timeout, self.abort, f"no answer within {self._timeout:g} s")
+        self._transport.write(b"".join([command for command, _ in batch]))
+
+    def _settle(self, answer: "asyncio.Future[Any]", reply: Any) -> None:
+        if answer.done():
+            return
+        if isinstance(reply, hiredis.ReplyError):
+            answer.set_exception(ValkeyRefusedError(str(reply)))
+        else:
+            answer.set_result(reply)
+
+
+class Pipeline:
+    """Valkey over one connection, which is made anew in the background when it is lost; calls fail at once meanwhile.
+
+    `timeout`, in seconds, is for each micro-batch: a call waits at most for the one in flight and its own.
+    """
+
+    def __init__(self, settings: ValkeySettings, presence: Presence, *, timeout: float = 0.25) -> None:
+        self._url = urlsplit(settings.valkey_url)
+        self._password = settings.valkey_password.get_secret_value() if settings.valkey_password else None
+        self._presence = presence
+        self._timeout = timeout
+        self._link: _Link | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connects. Raises ValkeyAwayError; ValkeyRefusedError when the password is wrong."""
+        self._link = await self._connect()
+        self._keeper = asyncio.create_task(self._keep(self._link))
+
+    def call(self, *words: str | bytes | int) -> "asyncio.Future[Any]":
+        """The future answer to a command: bytes, int, None or a list of them.
+
+        Raises ValkeyAwayError, at once or through the future, and ValkeyRefusedError.
+        """
+        if self._link is None:
+            raise ValkeyAwayError("not connected")
+        return self._link.submit(_pack(words))
+
+    async def close(self) -> None:
+        """Closes the connection; calls under way fail."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._keeper
+        if self._link is not None:
+            self._link.abort("closed")
+            await self._link.closed
+
+    async def _keep(self, link: _Link) -> None:
+        """Waits for the connection's end and makes the next one, until cancelled."""
+        while True:
+            reason = await asyncio.shield(link.closed)
+            self._link = None
+            self._presence.away(reason)
+            link = self._link = await self._reconnect()
+            self._presence.here()
+
+    async def _reconnect(self) -> _Link:
+        delay = FIRST_DELAY_SECONDS
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LAST_DELAY_SECONDS)
+            with suppress(ValkeyAwayError, ValkeyRefusedError):
+                return await self._connect()
+
+    async def _connect(self) -> _Link:
+        host, port, tls = self._url.hostname or "localhost", self._url.port or 6379, self._url.scheme == "rediss"
+        link = _Link(self._timeout)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await asyncio.get_running_loop().create_connection(lambda: link, host, port, ssl=tls or None)
+        except OSError as error:
+            raise ValkeyAwayError(error) from error
+        try:
+            await asyncio.gather(*[link.submit(_pack(words)) for words in self._greeting()])
+        except BaseException as error:
+            link.abort(error)
+            raise
+        return link
+
+    def _greeting(self) -> list[tuple[str, ...]]:
+        """AUTH and SELECT where the address asks for them; PING, which a server that still loads refuses."""
+        password = self._password or (unquote(self._url.password) if self._url.password else None)
+        words: list[tuple[str, ...]] = []
+        if password:
+            words.append(("AUTH", unquote(self._url.username or "default"), password))
+        if database := self._url.path.strip("/"):
+            words.append(("SELECT", database))
+        return [*words, ("PING",)]
+
+
+def _pack(words: tuple[str | bytes | int, ...]) -> bytes:
+    packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type] # its stub knows tuples of one word only
+    return packed
