@@ -11,6 +11,9 @@ MAX_BYTES = 64 * 1024
 # RFC 8785 writes numbers as IEEE doubles, which hold whole numbers exactly up to here.
 MAX_NUMBER = (1 << 53) - 1
 
+# Six objects and two lists, and no more, make a receipt.
+_MOST_CONTAINERS = 8
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _HASH = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -32,6 +35,11 @@ def parse(text: bytes) -> object:
     """Read JSON of at most 64 KiB in UTF-8 without repeated keys; raises ReceiptMalformedError."""
     if len(text) > MAX_BYTES:
         raise ReceiptMalformedError("receipt", f"has {len(text)} bytes, more than {MAX_BYTES}")
+    # The parser recurses in C, and some libraries raise the recursion limit beyond the C stack (py_ecc, which web3
+    # imports): without this, 64 KiB of opening brackets could end the process.
+    outside_strings = _STRING.sub(b"", text)
+    if outside_strings.count(b"[") + outside_strings.count(b"{") > _MOST_CONTAINERS:
+        raise ReceiptMalformedError("receipt", f"has more than {_MOST_CONTAINERS} objects and lists")
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_object)
     except ReceiptMalformedError:

@@ -127,8 +127,10 @@ def _entries(items: Iterable[Any]) -> dict[int, Key]:
 
 
 def _secret(text: object, where: str) -> bytes:
+    # A failed strict encoding would carry the text in its error; '?' is just as much refused below.
+    encoded = text.encode("ascii", "replace") if isinstance(text, str) else b"?"
     try:
-        return base64.b64decode(text if isinstance(text, str) else "!", validate=True)
+        return base64.b64decode(encoded, validate=True)
     except ValueError:
         raise KeyringError(f"{where}.key is not base64") from None
 

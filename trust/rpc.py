@@ -21,7 +21,8 @@ __all__ = ["BLOCK_OF", "ChainUnreachableError", "JsonRpcChain"]
 # First four bytes of keccak256("blockOf(bytes32)"), the ABI's selector; SHA-3 of the standard library is not keccak.
 BLOCK_OF = bytes.fromhex("7ee64074")
 
-_MAX_ANSWER_BYTES = 64 * 1024
+# Two numbers are all that is asked for; the bound also bounds how deep an answer can be nested.
+_MAX_ANSWER_BYTES = 8 * 1024
 _REVERTED = 3
 
 
