@@ -36,6 +36,11 @@ class Secrets:
         return self.folder / "api_key_root"
 
     @property
+    def page_key(self) -> Path:
+        """The key that page tokens are signed under: base64 of 32 bytes."""
+        return self.folder / "page_key"
+
+    @property
     def valkey_password(self) -> Path:
         """Valkey's password."""
         return self.folder / "valkey_password"
@@ -64,6 +69,7 @@ class Secrets:
         self.folder.chmod(0o700)
         self._once(self.keyring, self._new_keyring)
         self._once(self.api_key_root, lambda: _base64(self._random(32)))
+        self._once(self.page_key, lambda: _base64(self._random(32)))
         self._once(self.valkey_password, self._new_password)
         self._once(self.chain_key, self._new_chain_key)
         for role in ROLES:

@@ -1,0 +1,5 @@
+"""The command line, `voketag`."""
+
+from mesh.cli.root import main
+
+__all__ = ["main"]

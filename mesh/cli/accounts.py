@@ -1,0 +1,86 @@
+"""`voketag factory`: operators open factory accounts and issue their API keys."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from uuid import uuid4
+
+import click
+import grpc
+from voketag.factory.v1 import account_pb2
+from voketag.factory.v1.account_pb2_grpc import AccountServiceStub
+
+from mesh.cli.connection import as_operator, explain
+from mesh.cli.console import console
+
+if TYPE_CHECKING:
+    from voketag.factory.v1.account_pb2_grpc import AccountServiceAsyncStub  # known to the type checker alone
+
+R = TypeVar("R")
+
+
+async def open_account(stub: "AccountServiceAsyncStub", name: str) -> account_pb2.CreateApiKeyResponse:
+    """A new factory and its first API key."""
+    created = await stub.CreateFactory(account_pb2.CreateFactoryRequest(request_id=str(uuid4()), name=name))
+    return await issue_key(stub, created.factory.factory_id)
+
+
+async def issue_key(stub: "AccountServiceAsyncStub", factory_id: str) -> account_pb2.CreateApiKeyResponse:
+    """A new API key of a factory."""
+    return await stub.CreateApiKey(account_pb2.CreateApiKeyRequest(request_id=str(uuid4()), factory_id=factory_id))
+
+
+def operate(target: str | None, key_file: Path | None, work: Callable[["AccountServiceAsyncStub"], Awaitable[R]]) -> R:
+    """Runs `work` with a stub under the operators' key; errors end the command."""
+
+    async def run() -> R:
+        async with as_operator(target, key_file) as channel:
+            return await work(AccountServiceStub(channel))
+
+    try:
+        return asyncio.run(run())
+    except grpc.aio.AioRpcError as error:
+        raise explain(error) from error
+
+
+def show(issued: account_pb2.CreateApiKeyResponse) -> None:
+    """Prints a key, this once."""
+    console.print(f"factory  {issued.api_key.factory_id}")
+    console.print(f"key      {issued.api_key.key_id}")
+    console.print(f"secret   [bold]{issued.secret}[/]   (shown once: keep it)", soft_wrap=True)
+
+
+@click.group()
+@click.option("--target", metavar="HOST:PORT", help="The factory service; else the local mesh's.")
+@click.option("--key-file", type=click.Path(path_type=Path), help="The operators' service key; else the local mesh's.")
+@click.pass_context
+def factory(context: click.Context, target: str | None, key_file: Path | None) -> None:
+    """Open factory accounts, issue and revoke their API keys."""
+    context.obj = (target, key_file)
+
+
+@factory.command()
+@click.argument("name")
+@click.pass_obj
+def create(connection: tuple[str | None, Path | None], name: str) -> None:
+    """Open an account and issue its first API key."""
+    show(operate(*connection, lambda stub: open_account(stub, name)))
+
+
+@factory.command("new-key")
+@click.argument("factory_id")
+@click.pass_obj
+def new_key(connection: tuple[str | None, Path | None], factory_id: str) -> None:
+    """Issue another API key."""
+    show(operate(*connection, lambda stub: issue_key(stub, factory_id)))
+
+
+@factory.command("revoke-key")
+@click.argument("key_id")
+@click.pass_obj
+def revoke_key(connection: tuple[str | None, Path | None], key_id: str) -> None:
+    """End an API key: within 2 s nothing accepts it."""
+    request = account_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
+    operate(*connection, lambda stub: stub.RevokeApiKey(request))
+    console.print("Revoked.")
