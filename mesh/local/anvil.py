@@ -41,7 +41,8 @@ def anvil_binary(environ: Mapping[str, str] = os.environ, prefix: str = sys.pref
     for found in Path(prefix, "anvil", "node_modules", "@foundry-rs").glob("anvil-*/bin/anvil"):
         return found
     raise NotInstalledError(
-        "the dev chain (anvil) is not installed: run `python tools/install_anvil.py`, or set VOKETAG_ANVIL to the program's path"
+        "the dev chain (anvil) is not installed: run `python tools/install_anvil.py`,"
+        " or set VOKETAG_ANVIL to the program's path"
     )
 
 

@@ -18,7 +18,7 @@ from mesh.local.errors import LocalError, NotInstalledError, StartError
 from mesh.local.ports import LOOPBACK, require_free
 from mesh.local.process import POLL_SECONDS, Child
 from mesh.local.server import Server, clean_environment
-from mesh.local.user import ServerUser, unprivileged
+from mesh.local.user import NOBODY, ServerUser, unprivileged
 
 OWNER = "voketag"
 ORPHAN_SECONDS = 10.0
@@ -88,9 +88,9 @@ class PostgresServer(Server):
         self._durable = durable
 
     def dsn(self, role: str = OWNER, password: str | None = None, database: str = "postgres") -> str:
-        """The address for a role; the owner's password is known."""
+        """The address for a role; the owner's password is known. The server has no TLS, so none is tried for."""
         secret = quote(self._password if password is None else password, safe="")
-        return f"postgresql://{quote(role)}:{secret}@{LOOPBACK}:{self.port}/{quote(database)}"
+        return f"postgresql://{quote(role)}:{secret}@{LOOPBACK}:{self.port}/{quote(database)}?sslmode=disable"
 
     async def prepare(self) -> Child:
         """Make the cluster once, and clear away what a crashed server left."""
@@ -157,8 +157,9 @@ class PostgresServer(Server):
 
     def _own_socket_folder(self, user: ServerUser) -> None:
         folder = self.files.socket
-        if folder.stat().st_uid not in {user.uid, os.geteuid()}:
-            raise LocalError(f"{folder} belongs to another user")  # its name can be foreseen, so it may be a trap
+        ours = {0, NOBODY} if os.geteuid() == 0 else {os.geteuid()}
+        if folder.lstat().st_uid not in ours:  # its name can be foreseen, so it may be a trap
+            raise LocalError(f"{folder} belongs to another user")
         folder.chmod(0o700)
         user.own(folder)
 

@@ -1,7 +1,8 @@
-"""The user a server runs as: PostgreSQL refuses to be root."""
+"""The user a server runs as: PostgreSQL refuses to be root, and initdb to be a user without a name."""
 
 import asyncio
 import os
+import pwd
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +38,11 @@ class ServerUser:
                 raise LocalError(f"user id {self.uid} may not enter {folder}, on the way to {path}")
 
 
-OURSELVES_IN_A_NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
-
-
 def in_namespace() -> ServerUser:
-    """Root, seen by the server as uid 1000: the files stay root's, and no other user need reach them."""
-    return ServerUser(OURSELVES_IN_A_NAMESPACE, os.geteuid())
+    """Ourselves, seen by the server as a user who has a name: the files stay ours, nobody else need reach them."""
+    named = next((entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0), NOBODY)
+    prefix = ("unshare", "--user", f"--map-user={named}", f"--map-group={named}", "--")
+    return ServerUser(prefix, os.geteuid())
 
 
 def as_nobody() -> ServerUser:
@@ -51,15 +51,25 @@ def as_nobody() -> ServerUser:
 
 
 async def unprivileged() -> ServerUser:
-    """The user for a server that refuses root: ourselves unless we are root."""
-    if os.geteuid() != 0:
-        return ServerUser((), os.geteuid())
-    return in_namespace() if await _namespaces_allowed() else as_nobody()
+    """The user for a server that refuses root: plainly ourselves where that will do."""
+    ourselves = ServerUser((), os.geteuid())
+    if ourselves.uid != 0 and _has_name(ourselves.uid):
+        return ourselves
+    if await _works(in_namespace()):
+        return in_namespace()
+    return as_nobody() if ourselves.uid == 0 else ourselves
 
 
-async def _namespaces_allowed() -> bool:
-    if shutil.which("unshare") is None:
+def _has_name(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
+        return False
+
+
+async def _works(user: ServerUser) -> bool:
+    if shutil.which(user.prefix[0]) is None:
         return False
     quiet = asyncio.subprocess.DEVNULL
-    probe = await asyncio.create_subprocess_exec(*OURSELVES_IN_A_NAMESPACE, "true", stdout=quiet, stderr=quiet)
+    probe = await asyncio.create_subprocess_exec(*user.prefix, "true", stdout=quiet, stderr=quiet)
     return await probe.wait() == 0
