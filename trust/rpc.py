@@ -1,18 +1,11 @@
 """A chain reader over plain Ethereum JSON-RPC: any node or public endpoint will do."""
 
 import json
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from trust.chain import ChainUnreachableError
 
@@ -29,12 +22,13 @@ _REVERTED = 3
 class JsonRpcChain:
     """Reads the chain behind `url` (http or https), giving each request `timeout` seconds.
 
-    Raises ValueError if the URL is of another kind. Redirects are not followed.
+    Raises ValueError if the URL is of another kind or holds a user name. Redirects are not followed.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-            raise ValueError("the chain's endpoint is not an http or https URL")
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("the chain's endpoint is not an http or https URL without a user name")
         self._url = url
         self._timeout = timeout
         self._opener = _opener()
@@ -57,9 +51,9 @@ class JsonRpcChain:
 
     @property
     def _where(self) -> str:
-        # Only scheme and host: paths and user parts of public endpoints hold access keys.
+        # No more than scheme, host and port: paths of public endpoints hold access keys.
         parts = urlsplit(self._url)
-        return f"{parts.scheme}://{parts.hostname}"
+        return f"{parts.scheme}://{parts.netloc}"
 
     def _result(self, answer: dict[str, Any]) -> object:
         if "result" not in answer:
@@ -71,9 +65,13 @@ class JsonRpcChain:
         request = Request(self._url, body, {"content-type": "application/json"})  # noqa: S310 the scheme is checked
         try:
             with self._opener.open(request, timeout=self._timeout) as response:
-                text = response.read(_MAX_ANSWER_BYTES + 1)
+                status, text = response.status, response.read(_MAX_ANSWER_BYTES + 1)
         except (HTTPException, OSError) as error:
-            raise ChainUnreachableError(f"{self._where} cannot be reached: {error}") from error
+            # An HTTPException may quote the whole URL.
+            reason = error if isinstance(error, OSError) else type(error).__name__
+            raise ChainUnreachableError(f"{self._where} cannot be reached: {reason}") from None
+        if status != HTTPStatus.OK:
+            raise ChainUnreachableError(f"{self._where} answered with HTTP status {status}")
         if len(text) > _MAX_ANSWER_BYTES:
             raise ChainUnreachableError(f"{self._where} answered with more than {_MAX_ANSWER_BYTES} bytes")
         try:
@@ -86,9 +84,9 @@ class JsonRpcChain:
 
 
 def _opener() -> OpenerDirector:
-    """Speak HTTP and HTTPS only, through the environment's proxies, and take a redirect for the error it is."""
+    """Speak HTTP and HTTPS only, through the environment's proxies, and follow no redirect."""
     opener = OpenerDirector()
-    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), HTTPDefaultErrorHandler(), HTTPErrorProcessor()):
+    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):
         opener.add_handler(handler)
     return opener
 

@@ -108,7 +108,7 @@ WRONG_ANSWERS: dict[str, Answer] = {
 def test_answers_that_are_none(name: str) -> None:
     with serving(WRONG_ANSWERS[name]) as url:
         chain = JsonRpcChain(url)
-        with pytest.raises(ChainUnreachableError, match=r"^http://127\.0\.0\.1 ") as caught:
+        with pytest.raises(ChainUnreachableError, match=r"^http://127\.0\.0\.1:\d+ ") as caught:
             chain.block_of(CONTRACT, ROOT)
         with pytest.raises(ChainUnreachableError):
             chain.chain_id()
@@ -158,8 +158,24 @@ def test_nobody_listening() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["file:///etc/passwd", "ftp://host/", "ws://host/", "host:8545", "http://", "", "http:x"]
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://host/",
+        "ws://host/",
+        "host:8545",
+        "http://",
+        "http://user:secret@host/",
+        "",
+        "http:x",
+    ],
 )
 def test_only_http_urls(url: str) -> None:
     with pytest.raises(ValueError, match="not an http or https URL"):
         JsonRpcChain(url)
+
+
+def test_a_url_that_cannot_be_asked_is_not_told() -> None:
+    with pytest.raises(ChainUnreachableError) as caught:
+        JsonRpcChain("http://127.0.0.1/key 0123").chain_id()
+    assert str(caught.value) == "http://127.0.0.1 cannot be reached: InvalidURL"
