@@ -1,0 +1,140 @@
+"""A small real gRPC server behind the Envoy under test: the generated servicers with canned replies."""
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+import grpc
+from google.api.httpbody_pb2 import HttpBody
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
+from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
+from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+PAGE_POLICY = "default-src 'self'"
+
+
+async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
+    """Fails as the services do: a Status with one ErrorInfo."""
+    info = any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="voketag.com", metadata={"token": "short"}))
+    status = status_pb2.Status(code=code.value[0], message="No, «really» not", details=[info])
+    await context.abort_with_status(rpc_status.to_status(status))
+    raise AssertionError
+
+
+@dataclass
+class Canned(
+    scan_pb2_grpc.ScanServiceServicer,
+    factory_pb2_grpc.FactoryServiceServicer,
+    account_pb2_grpc.AccountServiceServicer,
+    anchor_pb2_grpc.AnchorServiceServicer,
+):
+    """Answers by what stands in the request, and remembers the metadata of each call."""
+
+    metadata: list[dict[str, str]] = field(default_factory=list)
+
+    def seen(self, context: Context) -> None:
+        """Remembers what came with the call."""
+        self.metadata.append({key: str(value) for key, value in context.invocation_metadata() or ()})
+
+    async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
+        self.seen(context)
+        if request.token.startswith("FAIL-"):
+            _, code, reason = request.token.split("-")
+            await refuse(context, grpc.StatusCode[code], reason)
+        return scan_pb2.VerifyResponse(verdict=scan_pb2.VERDICT_GENUINE_CODE)
+
+    async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        return HttpBody(content_type="application/json", data=b'{"receipt": 1}')
+
+    async def GetPage(self, request: scan_pb2.GetPageRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        await context.send_initial_metadata((("content-security-policy", PAGE_POLICY),))
+        return HttpBody(content_type="text/html; charset=utf-8", data=request.token.encode())
+
+    async def GetBatch(self, request: factory_pb2.GetBatchRequest, context: Context) -> factory_pb2.GetBatchResponse:
+        self.seen(context)
+        return factory_pb2.GetBatchResponse(batch=factory_pb2.Batch(batch_id=request.batch_id))
+
+    async def ListBatches(
+        self, request: factory_pb2.ListBatchesRequest, context: Context
+    ) -> factory_pb2.ListBatchesResponse:
+        self.seen(context)
+        return factory_pb2.ListBatchesResponse(next_page_token=f"{request.page_size}-{request.state}")
+
+    async def CreateBatch(
+        self, request: factory_pb2.CreateBatchRequest, context: Context
+    ) -> factory_pb2.CreateBatchResponse:
+        self.seen(context)
+        products = [factory_pb2.Product(token="0" * 50, url="u" * 2000) for _ in range(request.product_count)]
+        return factory_pb2.CreateBatchResponse(products=products)
+
+    async def ImportProducts(
+        self, requests: AsyncIterator[factory_pb2.ImportProductsRequest], context: Context
+    ) -> AsyncIterator[factory_pb2.ImportProductsResponse]:
+        self.seen(context)
+        async for request in requests:
+            ack = factory_pb2.ImportAck(committed_rows=request.chunk.first_row + len(request.chunk.rows))
+            yield factory_pb2.ImportProductsResponse(ack=ack)
+
+    async def WatchBatch(
+        self, request: factory_pb2.WatchBatchRequest, context: Context
+    ) -> AsyncIterator[factory_pb2.WatchBatchResponse]:
+        self.seen(context)
+        for state in (factory_pb2.BATCH_STATE_PENDING, factory_pb2.BATCH_STATE_COMPLETED):
+            yield factory_pb2.WatchBatchResponse(batch=factory_pb2.Batch(state=state))
+
+    async def CreateFactory(
+        self, request: account_pb2.CreateFactoryRequest, context: Context
+    ) -> account_pb2.CreateFactoryResponse:
+        self.seen(context)
+        return account_pb2.CreateFactoryResponse(factory=account_pb2.Factory(name=request.name))
+
+    async def SubmitRoot(
+        self, request: anchor_pb2.SubmitRootRequest, context: Context
+    ) -> anchor_pb2.SubmitRootResponse:
+        self.seen(context)
+        return anchor_pb2.SubmitRootResponse(anchor=anchor_pb2.Anchor(size=request.size))
+
+
+Register = Callable[[Canned, grpc.aio.Server], None]
+SERVICES: dict[str, tuple[Register, ...]] = {
+    "scan": (scan_pb2_grpc.add_ScanServiceServicer_to_server,),
+    "factory": (
+        factory_pb2_grpc.add_FactoryServiceServicer_to_server,
+        account_pb2_grpc.add_AccountServiceServicer_to_server,
+    ),
+    "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
+}
+
+
+@asynccontextmanager
+async def serving(canned: Canned, name: str) -> AsyncIterator[int]:
+    """Serves one service's methods, with health, on a free loopback port: yields it."""
+    server = grpc.aio.server()
+    for register in SERVICES[name]:
+        register(canned, server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    await checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield port
+    finally:
+        await server.stop(grace=None)
+
+
+@asynccontextmanager
+async def silent() -> AsyncIterator[int]:
+    """A port whose server takes connections and never says a word, as a hanging process does."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
