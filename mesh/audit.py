@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from uuid import UUID
 
-from asyncpg import Connection
-from asyncpg.pool import PoolConnectionProxy
-
 from mesh.clock import new_id
+from mesh.database import Connection
 from mesh.identity import address, caller
 
 INSERT = """
@@ -61,7 +59,7 @@ def settled() -> None:
 
 
 async def record(
-    connection: Connection | PoolConnectionProxy,
+    connection: Connection,
     *,
     resource: str,
     request_id: UUID | None,

@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiosql
 import asyncpg
 import structlog
+from asyncpg.pool import PoolConnectionProxy
 
 from mesh.config import DatabaseSettings
 from mesh.errors import DependencyUnavailable
@@ -21,7 +22,8 @@ AWAY = (
 )
 """What asyncpg raises when the server cannot be reached; a wrong password is none of it."""
 
-Pool = asyncpg.Pool
+Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
+"""One connection, whether or not it belongs to a pool."""
 
 
 async def connect(settings: DatabaseSettings, *, schema: str, wait_seconds: float = 10.0) -> "asyncpg.Pool[Any]":

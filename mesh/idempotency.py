@@ -4,11 +4,10 @@ import hashlib
 from dataclasses import dataclass
 from uuid import UUID
 
-from asyncpg import Connection
-from asyncpg.pool import PoolConnectionProxy
 from google.protobuf.message import Message
 
 from mesh import audit
+from mesh.database import Connection
 from mesh.errors import RequestIdReused
 from mesh.identity import caller
 
@@ -36,7 +35,7 @@ class RequestKey:
 
 
 async def claim(
-    connection: Connection | PoolConnectionProxy,
+    connection: Connection,
     key: RequestKey,
     resource_id: UUID,
 ) -> UUID | None:

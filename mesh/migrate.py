@@ -6,12 +6,12 @@ Every file runs in one transaction and is recorded with its checksum; a file tha
 import hashlib
 import re
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import structlog
 
 from mesh.config import OwnerSettings
+from mesh.database import Connection
 
 log = structlog.get_logger()
 NAME = re.compile(r"\d{4}_(pre|post)_[a-z0-9_]+\.sql")
@@ -36,7 +36,7 @@ class MigrationError(Exception):
     """A migration file is misnamed or was changed after it ran."""
 
 
-async def ensure_roles(connection: "asyncpg.Connection[Any]", passwords: dict[str, str]) -> None:
+async def ensure_roles(connection: Connection, passwords: dict[str, str]) -> None:
     """Makes the role of every service, and sets the passwords given by service."""
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
@@ -56,7 +56,7 @@ def read(folder: Path) -> list[tuple[str, str]]:
     return [(path.name, path.read_text()) for path in paths]
 
 
-async def migrate(connection: "asyncpg.Connection[Any]", *, schema: str, folder: Path) -> list[str]:
+async def migrate(connection: Connection, *, schema: str, folder: Path) -> list[str]:
     """Runs what has not run yet, in order: the names of the files run. Raises MigrationError."""
     await connection.execute("SELECT pg_advisory_lock($1)", LOCK)
     try:
@@ -71,7 +71,7 @@ async def migrate(connection: "asyncpg.Connection[Any]", *, schema: str, folder:
         await connection.execute("SELECT pg_advisory_unlock($1)", LOCK)
 
 
-async def _run(connection: "asyncpg.Connection[Any]", name: str, text: str, applied: bytes | None) -> bool:
+async def _run(connection: Connection, name: str, text: str, applied: bytes | None) -> bool:
     checksum = hashlib.sha256(text.encode()).digest()
     if applied is not None:
         if applied != checksum:

@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from mesh import audit
 from mesh.clock import SystemClock
 from mesh.errors import BatchNotFound, CredentialsInvalid
-from mesh.identity import Principal, address, caller
+from mesh.identity import Authenticator, Principal, address, caller
 from mesh.interceptors.access import AccessStep
 from mesh.interceptors.audit import AuditStep
 from mesh.interceptors.deadline import DeadlineStep
@@ -109,7 +109,7 @@ class Fixture:
         self.behaviour = Behaviour()
         self._policies = policies
         self._server = grpc.aio.server()
-        authenticators = {
+        authenticators: dict[int, Authenticator] = {
             FACTORY: HeaderAuthenticator("x-api-key", "factory"),
             SERVICE: HeaderAuthenticator("x-service", "service"),
         }
@@ -153,8 +153,8 @@ class Fixture:
         if shape == "one_many":
             return self.channel.unary_stream(path, ser, de)(request, metadata=headers, timeout=timeout)
         if shape == "many_one":
-            return self.channel.stream_unary(path, ser, de)([request], metadata=headers, timeout=timeout)
-        return self.channel.stream_stream(path, ser, de)([request], metadata=headers, timeout=timeout)
+            return self.channel.stream_unary(path, ser, de)(iter([request]), metadata=headers, timeout=timeout)
+        return self.channel.stream_stream(path, ser, de)(iter([request]), metadata=headers, timeout=timeout)
 
     async def ask(
         self, shape: str, text: str, metadata: Mapping[str, str] | None = None, timeout: float | None = 10
@@ -162,7 +162,8 @@ class Fixture:
         call = self.call(shape, text, metadata, timeout)
         if shape.endswith("one"):
             return str((await call).value)
-        return [answer.value async for answer in call][-1]
+        answers: list[str] = [answer.value async for answer in call]
+        return answers[-1]
 
     async def refusal(
         self, shape: str, text: str, **kwargs: Any
@@ -170,7 +171,7 @@ class Fixture:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.ask(shape, text, **kwargs)
         trailing = dict(caught.value.trailing_metadata() or ())
-        status = status_pb2.Status.FromString(trailing[STATUS_KEY])  # type: ignore[arg-type]
+        status = status_pb2.Status.FromString(trailing[STATUS_KEY])
         info = error_details_pb2.ErrorInfo()
         assert status.details[0].Unpack(info)
         assert status.code == caught.value.code().value[0]

@@ -3,6 +3,7 @@
 import re
 import string
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.rpc import error_details_pb2
@@ -19,7 +20,8 @@ EDGE_ONLY = {"REQUEST_REFUSED"}
 
 def example(cls: type[VokeTagError]) -> VokeTagError:
     fields = {name for _, name, _, _ in string.Formatter().parse(cls.__doc__ or "") if name}
-    return cls(**dict.fromkeys(fields, "x"))
+    metadata: dict[str, Any] = dict.fromkeys(fields, "x")
+    return cls(**metadata)
 
 
 def test_reasons_of_contract_and_classes_agree() -> None:

@@ -66,7 +66,7 @@ def signed(
 
 def unsigned() -> str:
     claims = {"iss": "factory", "aud": "anchor", "iat": START, "exp": START + timedelta(seconds=60)}
-    return jwt.encode(claims, None, "none", headers={"kid": "factory-1"})
+    return jwt.encode(claims, "", "none", headers={"kid": "factory-1"})
 
 
 async def authenticate(token: str, clock: SetClock | None = None) -> Principal | None:
