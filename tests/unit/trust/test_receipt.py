@@ -180,6 +180,7 @@ def test_white_space_around_is_ignored_up_to_the_size_limit() -> None:
 def test_refusals_say_where() -> None:
     expected = {
         "path element null": r"^receipt\.batch\.path\[0\] is not a hash",
+        "batch root with spare bits": r"^receipt\.batch\.root is not a hash",
         "lacks chain.contract": r"^receipt\.chain lacks contract$",
         "unknown field in batch": r"^receipt\.batch has the unknown field 'extra'$",
         "batch.size is true": r"^receipt\.batch\.size is not a whole number",

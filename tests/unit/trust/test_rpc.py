@@ -99,7 +99,7 @@ WRONG_ANSWERS: dict[str, Answer] = {
     "decimal": result("4711"),
     "not hex": result("0xzz"),
     "too long": result("0x" + "1" * 65),
-    "too big": lambda _: b" " * 8_193,
+    "too big": lambda request: result("0x1")(request).ljust(8_193),
     "nothing": lambda _: b"",
 }
 
