@@ -6,8 +6,7 @@ import multiprocessing
 import multiprocessing.connection
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Sequence
-from multiprocessing.process import BaseProcess
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
@@ -41,7 +40,7 @@ def _child(target: Target, index: int) -> None:
 
 
 def run(count: int, target: Target) -> None:
-    """Runs `count` processes until one ends or a signal comes, then stops the rest. Exits with the worst status."""
+    """Runs `count` processes until a signal comes or one ends, then stops the rest. Exits with the worst status."""
     if count == 1:
         sys.exit(run_one(target, 0))
     context = multiprocessing.get_context("spawn")
@@ -49,18 +48,21 @@ def run(count: int, target: Target) -> None:
     for child in children:
         child.start()
 
+    stopping = False
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        for child in children:
-            child.terminate()
+        nonlocal stopping
+        if not stopping:  # a second SIGTERM would kill a child that is already on its way out
+            stopping = True
+            for child in children:
+                child.terminate()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    _wait_for_one(children)
+    multiprocessing.connection.wait([child.sentinel for child in children])
+    first_ended_by_itself = not stopping
     stop(signal.SIGTERM, None)
     for child in children:
         child.join()
-    sys.exit(max(abs(child.exitcode or 0) for child in children))
-
-
-def _wait_for_one(children: Sequence[BaseProcess]) -> None:
-    multiprocessing.connection.wait([child.sentinel for child in children])
+    statuses = [abs(child.exitcode or 0) for child in children]
+    sys.exit(max(1, *statuses) if first_ended_by_itself else max(statuses))
