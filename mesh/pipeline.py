@@ -7,12 +7,14 @@ is retried here: a call whose answer is lost may have been made or not, and only
 import asyncio
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
+import structlog
 
 from mesh.config import ValkeySettings
+from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 
 BATCH_CALLS = 1_000
@@ -20,6 +22,8 @@ CONNECT_SECONDS = 1.0
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.05, 1.0
 
 _INCOMPLETE = object()
+
+log = structlog.get_logger()
 
 
 class ValkeyAwayError(Exception):
@@ -64,8 +68,7 @@ class _Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.Protocol."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass of it
 
     def data_received(self, data: bytes) -> None:
         """See asyncio.Protocol."""
@@ -127,8 +130,12 @@ class Pipeline:
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Connects. Raises ValkeyAwayError; ValkeyRefusedError when the password is wrong."""
-        self._link = await self._connect()
+        """Connects. Raises DependencyUnavailable, for a wrong password too."""
+        try:
+            self._link = await self._connect()
+        except (ValkeyAwayError, ValkeyRefusedError) as error:
+            log.error("Valkey cannot be used", host=self._url.hostname, port=self._url.port, error=str(error))
+            raise DependencyUnavailable(dependency="Valkey") from error
         self._keeper = asyncio.create_task(self._keep(self._link))
 
     def call(self, *words: str | bytes | int) -> "asyncio.Future[Any]":

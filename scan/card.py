@@ -1,0 +1,187 @@
+"""What is known of a product, remembered for a moment: a process asks once for all it misses in an event-loop turn."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from uuid import UUID
+
+from mesh.clock import Clock
+from mesh.errors import DependencyUnavailable
+from mesh.presence import Presence
+
+LOAD_SECONDS = 1.0
+LOAD_PRODUCTS = 1_000
+PROBE_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A product as its factory describes it; `index` is its place in the batch, `kid` the key of its token."""
+
+    product_id: UUID
+    batch_id: UUID
+    index: int
+    kid: int
+    product_state: int
+    batch_state: str
+    factory_name: str
+    attributes: Mapping[str, str]
+
+
+class Found(NamedTuple):
+    """The card, None if there is no such product; not `fresh` when it may have changed since it was read."""
+
+    card: Card | None
+    fresh: bool
+
+
+class Limits(NamedTuple):
+    """How many cards a process remembers, and for how long: while PostgreSQL is there, and without it."""
+
+    capacity: int = 100_000
+    fresh_seconds: float = 2.0
+    stale_seconds: float = 3600.0
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class CardsAwayError(Exception):
+    """The product is not remembered, and its card cannot be read now."""
+
+
+class _Entry(NamedTuple):
+    card: Card | None
+    read_at: float
+
+
+Load = Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Card]]]
+"""Reads cards by product id, 16 bytes; products that do not exist are left out. Raises DependencyUnavailable."""
+
+
+class Cards:
+    """Cards by product, the least recently used forgotten first.
+
+    While PostgreSQL is away, which is found out by a query and ended by a probe in the background, remembered cards
+    serve and nobody waits.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        clock: Clock,
+        presence: Presence,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._presence = presence
+        self._capacity, self._fresh_seconds, self._stale_seconds = limits
+        self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
+        self._wanted: dict[bytes, list[asyncio.Future[Found]]] = {}
+        self._loader: asyncio.Task[None] | None = None
+        self._probe: asyncio.Task[None] | None = None
+
+    async def find(self, product_id: bytes) -> Found:
+        """The card of a product, 16 bytes. Raises CardsAwayError."""
+        entry = self._entries.get(product_id)
+        if entry is not None and self._clock.monotonic() - entry.read_at < self._fresh_seconds:
+            self._entries.move_to_end(product_id)
+            return Found(entry.card, True)
+        if not self._presence.is_here:
+            return self._remembered(product_id)
+        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(product_id, []).append(answer)
+        if self._loader is None:
+            self._loader = asyncio.create_task(self._load_wanted())
+        return await answer
+
+    async def close(self) -> None:
+        """Ends the work in the background."""
+        tasks = [task for task in (self._loader, self._probe) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _remembered(self, product_id: bytes) -> Found:
+        """That a product did not exist says nothing later on, so only cards serve without PostgreSQL."""
+        entry = self._entries.get(product_id)
+        if entry is None or entry.card is None or self._clock.monotonic() - entry.read_at >= self._stale_seconds:
+            raise CardsAwayError
+        return Found(entry.card, False)
+
+    async def _load_wanted(self) -> None:
+        """One query at a time, so that what comes meanwhile gathers for the next."""
+        try:
+            while self._wanted:
+                batch = [self._wanted.popitem() for _ in range(min(len(self._wanted), LOAD_PRODUCTS))]
+                await self._load_batch(dict(batch))
+        finally:
+            self._loader = None
+
+    async def _load_batch(self, wanted: Mapping[bytes, Sequence["asyncio.Future[Found]"]]) -> None:
+        try:
+            cards = await self._read(list(wanted))
+        except DependencyUnavailable as error:
+            self._gone(error)
+            for product_id, answers in wanted.items():
+                self._answer_remembered(product_id, answers)
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it
+            _settle([answer for answers in wanted.values() for answer in answers], error)
+        else:
+            read_at = self._clock.monotonic()
+            for product_id, answers in wanted.items():
+                card = cards.get(product_id)
+                self._remember(product_id, _Entry(card, read_at))
+                _settle(answers, Found(card, True))
+
+    async def _read(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
+        """Gives up after LOAD_SECONDS without waiting for the query's end, which a hung server never confirms."""
+        query = asyncio.ensure_future(self._load(product_ids))
+        try:
+            done, _ = await asyncio.wait({query}, timeout=LOAD_SECONDS)
+        finally:
+            query.cancel()
+        if not done:
+            raise DependencyUnavailable(dependency="PostgreSQL")
+        return query.result()
+
+    def _remember(self, product_id: bytes, entry: _Entry) -> None:
+        self._entries[product_id] = entry
+        self._entries.move_to_end(product_id)
+        if len(self._entries) > self._capacity:
+            self._entries.popitem(last=False)
+
+    def _answer_remembered(self, product_id: bytes, answers: Sequence["asyncio.Future[Found]"]) -> None:
+        try:
+            _settle(answers, self._remembered(product_id))
+        except CardsAwayError as error:
+            _settle(answers, error)
+
+    def _gone(self, error: DependencyUnavailable) -> None:
+        self._presence.away(error.__cause__ or error)
+        if self._probe is None:
+            self._probe = asyncio.create_task(self._wait_for_return())
+
+    async def _wait_for_return(self) -> None:
+        while not self._presence.is_here:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await self._read([])
+            except DependencyUnavailable:
+                continue
+            self._presence.here()
+        self._probe = None
+
+
+def _settle(answers: Sequence["asyncio.Future[Found]"], outcome: Found | Exception) -> None:
+    for answer in answers:
+        if answer.done():
+            continue
+        if isinstance(outcome, Exception):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)

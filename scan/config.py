@@ -1,0 +1,24 @@
+"""Settings of the scan service."""
+
+from pydantic import Field, SecretStr
+
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, ValkeySettings
+from scan.card import Limits
+
+
+class ScanSettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
+    """Everything that `python -m scan` needs."""
+
+    keyring: SecretStr = Field(description="keys of the tokens, JSON as trust.keyring reads it")
+    anchor_target: str = Field(description="gRPC target of the anchor service")
+    scan_per_second: float = Field(default=20, gt=0, description="scans of one address prefix in the long run")
+    scan_burst: int = Field(default=60, ge=1, description="scans of one address prefix at once")
+    card_capacity: int = Field(default=100_000, ge=1, description="products that a process remembers")
+    card_fresh_seconds: float = Field(default=2.0, gt=0, le=2, description="until a change at the factory counts here")
+    card_stale_seconds: float = Field(default=3600.0, ge=0, description="how long cards serve without PostgreSQL")
+    proof_capacity: int = Field(default=10_000, ge=1, description="batches whose final proof a process remembers")
+
+    @property
+    def card_limits(self) -> Limits:
+        """The three settings on cards."""
+        return Limits(self.card_capacity, self.card_fresh_seconds, self.card_stale_seconds)

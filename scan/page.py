@@ -1,0 +1,74 @@
+"""The page behind a code: one HTML document with its styles in it, which asks nobody for anything more."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from scan.card import Card
+from scan.language import Language
+from scan.verdict import ANCHORED, Outcome
+from scan.verify import Answer
+from trust.token import fold
+
+TEMPLATES = Path(__file__).parent / "templates"
+NAMED = ("name", "gtin", "market")
+BUILT = frozenset({"ANCHORING", ANCHORED})
+GROUP = 5
+SHOWN_CHARACTERS = 60
+
+
+class Page:
+    """Writes the page of a code in a language; `policy` is the Content-Security-Policy that it needs."""
+
+    def __init__(self, templates: Path = TEMPLATES) -> None:
+        loader = FileSystemLoader(templates)
+        environment = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self._template = environment.get_template("page.html")
+        self._style = (templates / "page.css").read_text(encoding="utf-8")
+        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        self.policy = (
+            f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+            "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        )
+
+    def write(self, text: str, answer: Answer | None, language: Language) -> bytes:
+        """The page of what was found under `text`, in UTF-8; without an answer the text is no code."""
+        code = fold(text)
+        card = answer.card if answer else None
+        html = self._template.render(
+            t=language.texts,
+            language=language,
+            face=answer.judgement.verdict.value if answer else "malformed",
+            answer=answer,
+            card=card,
+            attributes=_attributes(card, language) if card else (),
+            checks=_checks(answer) if answer else (),
+            code=[code[start : start + GROUP] for start in range(0, min(len(code), SHOWN_CHARACTERS), GROUP)],
+            cut=len(code) > SHOWN_CHARACTERS,
+            receipt=f"/api/receipt/{code}" if card and card.batch_state in BUILT else None,
+            style=Markup(self._style),  # noqa: S704 - our own file
+        )
+        return html.encode()
+
+
+def _attributes(card: Card, language: Language) -> list[tuple[str, str]]:
+    """Label and value: what every product has first, then whatever else its factory wrote."""
+    named = [(language.texts[f"product.{key}"], card.attributes[key]) for key in NAMED if key in card.attributes]
+    others = [(key.replace("_", " ").capitalize(), card.attributes[key]) for key in card.attributes if key not in NAMED]
+    return [*named, (language.texts["product.factory"], card.factory_name), *others]
+
+
+def _checks(answer: Answer) -> list[tuple[str, str]]:
+    checks = answer.judgement.checks
+    outcomes: dict[str, Outcome] = {
+        "tag": checks.tag,
+        "product": checks.product,
+        "scan_history": checks.scan_history,
+        "anchor": checks.anchor,
+    }
+    return [(name, outcome.value) for name, outcome in outcomes.items()]

@@ -1,0 +1,65 @@
+"""Receipts: a product's place in its batch, the batch's in an anchored tree, and that tree's on the chain."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from mesh.errors import ReceiptNotReady
+from scan.card import Card
+from scan.proof import Proofs
+from trust.receipt import ProductPart, Receipt, TreePart, verify
+from trust.tiles import Tile, inclusion_path_from_tiles
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A batch's tree as far as the path of one product needs it."""
+
+    root: bytes
+    size: int
+    tiles: tuple[Tile, ...]
+
+
+ReadTree = Callable[[UUID], Awaitable[Tree | None]]
+"""Reads the tree around a product; None until it is built. Raises DependencyUnavailable."""
+
+
+class ReceiptUnsoundError(Exception):
+    """What the factory and the anchor service say does not make a receipt that verifies: a mistake of ours."""
+
+
+class Receipts:
+    """Writes receipts, and hands out none that its holder would find wrong."""
+
+    def __init__(self, read_tree: ReadTree, proofs: Proofs) -> None:
+        self._read_tree = read_tree
+        self._proofs = proofs
+
+    async def write(self, card: Card) -> bytes:
+        """The receipt of a product as canonical JSON, PENDING until the batch's anchor is final.
+
+        Raises ReceiptNotReady, DependencyUnavailable; ReceiptUnsoundError, which leaves as INTERNAL.
+        """
+        tree = await self._read_tree(card.product_id)
+        if tree is None:
+            raise ReceiptNotReady
+        proof = await self._proofs.find(card.batch_id)
+        receipt = Receipt(
+            product=ProductPart(card.product_id.bytes, card.attributes),
+            batch_id=card.batch_id.bytes,
+            batch=TreePart(card.index, tree.size, _path(card, tree), tree.root),
+            anchor=proof.anchor if proof else None,
+            chain=proof.chain if proof else None,
+        )
+        verification = verify(receipt)
+        if verification.failed:
+            raise ReceiptUnsoundError(f"{card.product_id}: {verification}")
+        return receipt.to_json()
+
+
+def _path(card: Card, tree: Tree) -> tuple[bytes, ...]:
+    tiles = {(tile.level, tile.index): tile.hashes for tile in tree.tiles}
+    try:
+        return tuple(inclusion_path_from_tiles(card.index, tree.size, lambda level, index: tiles[level, index]))
+    except (LookupError, ValueError) as error:
+        raise ReceiptUnsoundError(f"{card.product_id}: the batch's tiles do not reach it: {error}") from error
