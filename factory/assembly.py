@@ -1,0 +1,109 @@
+"""The server and the worker out of their parts."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+from redis.asyncio import Redis
+from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
+
+from factory.account_service import AccountService
+from factory.accounts import Accounts, ApiKeyAuthenticator
+from factory.anchoring import AnchorClient
+from factory.building import Building
+from factory.changes import Changes
+from factory.config import FactorySettings, WorkerSettings, secret_bytes
+from factory.finality import Finality
+from factory.imports import Imports
+from factory.minting import Tokens, raw_uuid7
+from factory.ordering import Orders
+from factory.products import Products
+from factory.service import FactoryService
+from factory.store import Store
+from factory.worker import FactoryWorker
+from mesh import database, valkey
+from mesh.client import peer
+from mesh.clock import SystemClock, new_id
+from mesh.identity import ServiceAuthenticator, ServiceTokens
+from mesh.jobs import Jobs, Worker
+from mesh.limits import LocalLimiter, SharedLimiter
+from mesh.paging import PageTokens
+from mesh.policy import FACTORY, SERVICE
+from mesh.server import Server, ServerParts
+from trust.token import Keyring
+
+
+def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: Changes) -> ServerParts:
+    """What the server is made of."""
+    clock, store, jobs = SystemClock(), Store(pool), Jobs("factory")
+    tokens = Tokens(Keyring.from_json(settings.keyring.get_secret_value()))
+    pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
+    orders = Orders(store, changes, jobs, tokens, pages=pages, new_id=new_id, new_product_id=raw_uuid7)
+    imports = Imports(store, changes, jobs, tokens, new_id=new_id, new_product_id=raw_uuid7)
+    products = Products(store, tokens, pages)
+    service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
+    accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
+
+    def on_stop() -> None:
+        imports.close()
+        changes.close()
+
+    return ServerParts(
+        settings=settings,
+        contracts=[factory_pb2, account_pb2],
+        register=[
+            (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
+            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
+        ],
+        authenticators={
+            FACTORY: ApiKeyAuthenticator(store, clock),
+            SERVICE: ServiceAuthenticator(settings.jwks, "factory", clock),
+        },
+        limiter=SharedLimiter(client, LocalLimiter(clock)),
+        checks={"PostgreSQL": lambda: database.check(pool)},
+        tracing=settings.otlp_endpoint is not None,
+        on_stop=on_stop,
+    )
+
+
+async def serve(settings: FactorySettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL or Valkey is away at start."""
+    pool = await database.connect(settings, schema="factory")
+    client = await valkey.connect(settings)
+    changes = Changes(client)
+    try:
+        async with changes.told(heard=True):
+            await Server(server_parts(settings, pool, client, changes)).run()
+    finally:
+        await client.aclose()
+        await _close(pool)
+
+
+async def work(settings: WorkerSettings) -> None:
+    """Works until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL or Valkey is away at start."""
+    pool = await database.connect(settings, schema="factory")
+    client = await valkey.connect(settings)
+    tokens = ServiceTokens("factory", settings.service_key.get_secret_value(), SystemClock())
+    channel = peer(settings.anchor_target, tokens=tokens, service="anchor")
+    store, changes, anchor = Store(pool), Changes(client), AnchorClient(channel)
+    building = Building(store, changes, Jobs("factory"), anchor, new_product_id=raw_uuid7)
+    jobs = Worker(
+        settings,
+        schema="factory",
+        handlers=building.handlers(),
+        random=Random(),  # noqa: S311 - spreads retries, keeps no secret
+        lease_seconds=settings.lease_seconds,
+    )
+    try:
+        await FactoryWorker(store, changes, jobs, Finality(store, changes, anchor)).run()
+    finally:
+        await channel.close()
+        await client.aclose()
+        await _close(pool)
+
+
+async def _close(pool: Any) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 5)
+    except TimeoutError:
+        pool.terminate()

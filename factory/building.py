@@ -1,0 +1,114 @@
+"""The worker's jobs: issue what is missing, finish the tree, hand its root in."""
+
+from uuid import UUID
+
+import structlog
+
+from factory.anchoring import AnchorClient
+from factory.batch import Batch, BatchState
+from factory.changes import Changes
+from factory.imports import BUILD
+from factory.issuing import SupersededError, Tree, commit
+from factory.minting import Minter, RawIdSource
+from factory.ordering import whole
+from factory.store import Store
+from mesh import audit
+from mesh.errors import AnchorConflict, BatchStateConflict, DependencyUnavailable
+from mesh.jobs import Again, Handler, Job, Jobs
+
+log = structlog.get_logger()
+
+SUBMIT = "batch.submit"
+CHUNK_PRODUCTS = 10_000
+"""Products in a chunk at most; `select_products` in sql/ counts on it."""
+AWAY_SECONDS = 1.0
+
+
+class Building:
+    """Takes a batch from PENDING to ANCHORING. Every step can be broken off anywhere and run again."""
+
+    def __init__(
+        self, store: Store, changes: Changes, jobs: Jobs, anchor: AnchorClient, *, new_product_id: RawIdSource
+    ) -> None:
+        self._store = store
+        self._changes = changes
+        self._jobs = jobs
+        self._anchor = anchor
+        self._new_product_id = new_product_id
+
+    def handlers(self) -> dict[str, Handler]:
+        """By name of the job."""
+        return {BUILD: Handler(self.build, self.fail), SUBMIT: Handler(self.submit, self.fail)}
+
+    async def build(self, job: Job) -> None:
+        """Issues what is missing and finishes the tree. Raises Again when the worker stops or PostgreSQL is away."""
+        try:
+            batch, tree = await self._begin(*_ids(job))
+            if batch.state is not BatchState.PROCESSING:
+                return
+            while tree.size < batch.product_count:
+                if job.stopping.is_set():
+                    raise Again(0, "the worker stops")
+                await self._issue(batch, tree)
+            await self._finish(batch, tree)
+        except (SupersededError, BatchStateConflict):
+            # Cancelled, or taken over by a worker that thought this one dead: there is nothing left to do here.
+            log.info("batch left alone", batch_id=str(_ids(job)[1]))
+        except DependencyUnavailable as away:
+            raise Again(AWAY_SECONDS, str(away)) from away
+
+    async def submit(self, job: Job) -> None:
+        """Hands the root in. Raises Again while the anchor service is away."""
+        try:
+            async with self._store.connection() as connection:
+                batch = await self._store.batch(connection, *_ids(job))
+            if batch.state is not BatchState.ANCHORING:
+                return
+            final = await self._anchor.submit(batch)
+            if final is not None:
+                async with self._store.transaction() as connection:
+                    await self._store.complete(connection, [final])
+                self._changes.announce(batch.batch_id)
+        except AnchorConflict as conflict:
+            await self.fail(job, str(conflict))
+        except DependencyUnavailable as away:
+            raise Again(AWAY_SECONDS, str(away)) from away
+
+    async def fail(self, job: Job, reason: str) -> None:
+        """Says so on the batch, unless that is past failing."""
+        async with self._store.transaction() as connection:
+            batch = await self._store.batch(connection, *_ids(job), lock=True)
+            if batch.state not in {BatchState.PENDING, BatchState.PROCESSING, BatchState.ANCHORING}:
+                return
+            await self._store.set_state(connection, batch, BatchState.FAILED, failure=reason[:500])
+            detail = {"state": BatchState.FAILED, "job": job.name, "attempt": job.attempt}
+            await audit.record(connection, resource=f"batch/{batch.batch_id}", request_id=None, detail=detail)
+        self._changes.announce(batch.batch_id)
+
+    async def _begin(self, factory_id: UUID, batch_id: UUID) -> tuple[Batch, Tree]:
+        async with self._store.transaction() as connection:
+            batch = await self._store.take_writer(connection, factory_id, batch_id)
+            if batch.state is BatchState.PENDING:
+                batch = await self._store.set_state(connection, batch, BatchState.PROCESSING)
+            tree = await Tree.load(self._store, connection, batch)
+        self._changes.announce(batch_id)
+        return batch, tree
+
+    async def _issue(self, batch: Batch, tree: Tree) -> None:
+        count = min(CHUNK_PRODUCTS, batch.product_count - tree.size)
+        batch_id = batch.batch_id.bytes
+        minter = Minter(self._new_product_id, batch_id=batch_id, template=batch.template, kid=batch.kid)
+        chunk = tree.grow(whole(tree.size, count), minter.mint_alike(tree.size, count))
+        async with self._store.transaction() as connection:
+            await commit(self._store, connection, batch, chunk)
+        self._changes.announce(batch.batch_id)
+
+    async def _finish(self, batch: Batch, tree: Tree) -> None:
+        async with self._store.transaction() as connection:
+            await self._store.set_root(connection, batch, tree.root)
+            await self._jobs.enqueue(connection, SUBMIT, batch.key)
+        self._changes.announce(batch.batch_id)
+
+
+def _ids(job: Job) -> tuple[UUID, UUID]:
+    return UUID(bytes=job.payload[:16]), UUID(bytes=job.payload[16:])

@@ -1,0 +1,58 @@
+"""Settings of the server and of the worker; the worker gets no secret that it does not need."""
+
+import base64
+import binascii
+
+from pydantic import Field, SecretStr, field_validator
+
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, ValkeySettings
+from trust.token import Keyring
+
+MIN_SECRET_BYTES = 32
+
+
+def secret_bytes(text: str) -> bytes:
+    """The secret out of its base64. Raises ValueError, which quotes nothing, when it is none of at least 32 bytes."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) < MIN_SECRET_BYTES:
+        raise ValueError(f"is not base64 of at least {MIN_SECRET_BYTES} bytes")
+    return raw
+
+
+class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
+    """Settings of `python -m factory`."""
+
+    jwks: str = Field(description="public keys of every service, as a JWKS document")
+    keyring: SecretStr = Field(description="token keys, as trust.token.Keyring.from_json reads them")
+    api_key_root: SecretStr = Field(description="base64 of at least 32 bytes; API keys follow from it")
+    page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")
+    public_url_prefix: str = Field(
+        default="https://app.voketag.com/r/",
+        pattern="^https?://.+/$",
+        description="what a token is appended to for the QR link",
+    )
+
+    @field_validator("keyring")
+    @classmethod
+    def _keyring_readable(cls, value: SecretStr) -> SecretStr:
+        Keyring.from_json(value.get_secret_value())
+        return value
+
+    @field_validator("api_key_root", "page_key")
+    @classmethod
+    def _secret_readable(cls, value: SecretStr) -> SecretStr:
+        secret_bytes(value.get_secret_value())
+        return value
+
+
+class WorkerSettings(LogSettings, DatabaseSettings, ValkeySettings):
+    """Settings of `python -m factory work`."""
+
+    service_key: SecretStr = Field(description="Ed25519 private key, PEM")
+    anchor_target: str = Field(description="gRPC target of the anchor service")
+    metrics_host: str = "0.0.0.0"  # noqa: S104
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
+    lease_seconds: float = Field(default=10.0, ge=0.5, description="a dead worker's job is taken over after so long")

@@ -1,0 +1,138 @@
+"""Protobuf ↔ dataclass."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from voketag.factory.v1 import account_pb2, factory_pb2
+
+from factory.accounts import ApiKey, Factory
+from factory.batch import Batch, BatchState, Order, Product
+from factory.imports import Ack, Answer, Completed, End, Frame, Header, Opened, RowChunk
+from mesh.idempotency import RequestKey
+
+IMPORT = "/voketag.factory.v1.FactoryService/ImportProducts"
+
+
+def timestamp(moment: datetime) -> Timestamp:
+    """A moment."""
+    message = Timestamp()
+    message.FromDatetime(moment)
+    return message
+
+
+def batch_message(batch: Batch) -> factory_pb2.Batch:
+    """A batch."""
+    message = factory_pb2.Batch(
+        batch_id=str(batch.batch_id),
+        name=batch.name,
+        state=factory_pb2.BatchState.Value(f"BATCH_STATE_{batch.state}"),
+        product_count=batch.product_count,
+        issued_count=batch.issued_count,
+        refused_count=batch.refused_count,
+        root=batch.root or b"",
+        failure=batch.failure,
+        create_time=timestamp(batch.created_at),
+        update_time=timestamp(batch.updated_at),
+    )
+    if (anchor := batch.anchor) is not None:
+        message.anchor.chain_id = anchor.chain_id
+        message.anchor.contract = anchor.contract
+        message.anchor.transaction = anchor.transaction
+        message.anchor.block_number = anchor.block_number
+    return message
+
+
+def batch_state(number: factory_pb2.BatchState.ValueType) -> BatchState | None:
+    """A state; None for the unspecified."""
+    name = factory_pb2.BatchState.Name(number)
+    return BatchState(name.removeprefix("BATCH_STATE_")) if number else None
+
+
+def product_message(product: Product, url_prefix: str) -> factory_pb2.Product:
+    """A product with its link."""
+    return factory_pb2.Product(
+        product_id=str(product.product_id),
+        batch_id=str(product.batch_id),
+        index=product.index,
+        token=product.token,
+        url=url_prefix + product.token,
+        attributes=json.loads(product.attributes),
+    )
+
+
+def order(request: factory_pb2.CreateBatchRequest) -> Order:
+    """An order."""
+    return Order(request.name, dict(request.template), request.product_count, request.return_products)
+
+
+def factory_message(factory: Factory) -> account_pb2.Factory:
+    """An account."""
+    return account_pb2.Factory(
+        factory_id=str(factory.factory_id), name=factory.name, create_time=timestamp(factory.created_at)
+    )
+
+
+def api_key_message(key: ApiKey) -> account_pb2.ApiKey:
+    """A key without its secret."""
+    message = account_pb2.ApiKey(
+        key_id=str(key.key_id),
+        factory_id=str(key.factory_id),
+        prefix=key.prefix,
+        create_time=timestamp(key.created_at),
+    )
+    if key.revoked_at is not None:
+        message.revoke_time.CopyFrom(timestamp(key.revoked_at))
+    return message
+
+
+async def frames(requests: AsyncIterator[factory_pb2.ImportProductsRequest]) -> AsyncIterator[Frame]:
+    """The frames of an import, whose rows stay the messages they are."""
+    async for request in requests:
+        match request.WhichOneof("frame"):
+            case "chunk":
+                chunk = request.chunk
+                digest = hashlib.sha256(chunk.SerializeToString(deterministic=True)).digest()
+                yield RowChunk(chunk.first_row, chunk.rows, digest)
+            case "header":
+                header = request.header
+                key = RequestKey.of(IMPORT, header.request_id, header)
+                yield Header(key, header.name, dict(header.template))
+            case _:
+                yield End(request.end.row_count)
+
+
+def answer_message(answer: Answer, url_prefix: str) -> factory_pb2.ImportProductsResponse:
+    """An answer of an import."""
+    match answer:
+        case Ack():
+            return factory_pb2.ImportProductsResponse(ack=_ack_message(answer))
+        case Opened(batch):
+            opened = factory_pb2.ImportOpened(
+                batch=batch_message(batch), next_row=batch.next_row, url_prefix=url_prefix
+            )
+            return factory_pb2.ImportProductsResponse(opened=opened)
+        case Completed(batch):
+            completed = factory_pb2.ImportCompleted(batch=batch_message(batch))
+            return factory_pb2.ImportProductsResponse(completed=completed)
+
+
+def _ack_message(ack: Ack) -> factory_pb2.ImportAck:
+    errors = [
+        factory_pb2.RowError(
+            row=error.row,
+            column=error.column,
+            reason=factory_pb2.RowErrorReason.Value(f"ROW_ERROR_REASON_{error.reason}"),
+            message=error.message,
+        )
+        for error in ack.errors
+    ]
+    return factory_pb2.ImportAck(
+        committed_rows=ack.committed_rows,
+        first_row=ack.first_row,
+        first_index=ack.first_index,
+        tokens=ack.tokens,
+        errors=errors,
+    )

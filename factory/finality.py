@@ -1,0 +1,43 @@
+"""Following finality: batches are COMPLETED when their roots are final, each once, whatever breaks."""
+
+import asyncio
+
+from factory.anchoring import AnchorClient
+from factory.changes import Changes
+from factory.store import FinalRoot, Store
+from mesh.errors import DependencyUnavailable
+from mesh.presence import Presence
+
+RETRY_SECONDS = 1.0
+
+
+class Finality:
+    """Follows the anchor service from the position stored with the batches it completed."""
+
+    def __init__(self, store: Store, changes: Changes, anchor: AnchorClient) -> None:
+        self._store = store
+        self._changes = changes
+        self._anchor = anchor
+        self._presence = Presence("finality")
+
+    async def run(self) -> None:
+        """Follows until cancelled, through any absence of anchor or PostgreSQL."""
+        while True:
+            try:
+                async with self._store.connection() as connection:
+                    after = await self._store.sql.select_position(connection)
+                async for position, roots in self._anchor.finality(after):
+                    self._presence.here()
+                    await self._complete(position, roots)
+            except DependencyUnavailable as away:
+                self._presence.away(away)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _complete(self, position: int, roots: list[FinalRoot]) -> None:
+        async with self._store.transaction() as connection:
+            if await self._store.sql.lock_position(connection) >= position:
+                return
+            completed = await self._store.complete(connection, roots)
+            await self._store.sql.set_position(connection, position=position)
+        for batch_id in completed:
+            self._changes.announce(batch_id)

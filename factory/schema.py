@@ -1,0 +1,28 @@
+"""The schema, brought up to date: our migrations, then the job queue's own tables."""
+
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from mesh.config import OwnerSettings
+from mesh.jobs import Jobs
+from mesh.migrate import migrate
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def bring_up(connection: "asyncpg.Connection[Any]") -> None:
+    """Runs what has not run yet, as the owner. Raises MigrationError."""
+    await migrate(connection, schema="factory", folder=MIGRATIONS)
+    await Jobs("factory").install(connection, role="voketag_factory")
+
+
+async def bring_up_as_owner(settings: OwnerSettings) -> None:
+    """Connects as the owner and brings the schema up; what `python -m factory migrate` does."""
+    password = settings.owner_database_password.get_secret_value()
+    connection = await asyncpg.connect(settings.owner_database_url, password=password, timeout=10)
+    try:
+        await bring_up(connection)
+    finally:
+        await connection.close()

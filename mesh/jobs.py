@@ -1,0 +1,245 @@
+"""Jobs on PostgreSQL (PgQueuer), one queue a schema: enqueued in the caller's transaction, run by any worker anywhere.
+
+A job is run at least once, so handlers must be repeatable. An attempt is counted when the job is picked up: a job that
+kills its workers ends on hold and not in a loop. Jobs that fail for good stay in the table with the status 'failed'.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import asyncpg
+import structlog
+from asyncpg.pool import PoolConnectionProxy
+from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
+from pgqueuer.adapters.persistence import qb
+from pgqueuer.adapters.persistence.composer import ComposedQuery
+from pgqueuer.adapters.persistence.queries import Queries
+from pgqueuer.core.executors import AbstractEntrypointExecutor, EntrypointExecutorParameters
+from pgqueuer.core.qm import QueueManager
+from pgqueuer.domain.errors import PgqException, RetryRequested
+from pgqueuer.domain.models import Context
+from pgqueuer.domain.models import Job as PickedJob
+from pgqueuer.domain.settings import DBSettings
+from pgqueuer.domain.types import Channel
+
+from mesh import database
+from mesh.config import DatabaseSettings
+from mesh.errors import VokeTagError
+
+log = structlog.get_logger()
+
+Connection = asyncpg.Connection | PoolConnectionProxy
+BATCH = 10
+UNCOUNT = "UPDATE {table} SET attempts = attempts - 1 WHERE id = $1"
+GRANTS = """
+GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}
+"""
+
+
+class Again(Exception):
+    """What the job needs is away: run it again after `delay` seconds, and count no attempt."""
+
+    def __init__(self, delay: float, reason: str) -> None:
+        self.delay = delay
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job picked up for the `attempt`-th time; long ones look at `stopping` and raise Again when it is set."""
+
+    name: str
+    payload: bytes
+    attempt: int
+    stopping: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What runs a job, how often it is tried, and what is done when it is given up, before it goes on hold."""
+
+    run: Callable[[Job], Awaitable[None]]
+    give_up: Callable[[Job, str], Awaitable[None]]
+    max_attempts: int = 8
+
+
+class _Counting(qb.QueryQueueBuilder):
+    """PgQueuer's statements, with attempts counted at pick-up and no longer when a retry is asked for."""
+
+    def build_dequeue_query(self, **parameters: Any) -> ComposedQuery:
+        query = super().build_dequeue_query(**parameters)
+        return ComposedQuery(_replaced(query.sql, "SET status = 'picked',", "attempts = attempts + 1,"), query.args)
+
+    def build_retry_job_query(self) -> str:
+        return super().build_retry_job_query().replace("attempts = attempts + 1,", "")
+
+
+def _replaced(sql: str, found: str, addition: str) -> str:
+    if sql.count(found) == 0:
+        raise RuntimeError(f"this version of pgqueuer does not claim jobs by {found!r}")
+    return sql.replace(found, f"{found} {addition}")
+
+
+class Jobs:
+    """The queue in a schema."""
+
+    def __init__(self, schema: str) -> None:
+        self._settings = DBSettings(db_schema=schema, channel=Channel(f"jobs_{schema}"))
+
+    async def install(self, connection: "asyncpg.Connection[Any]", *, role: str) -> None:
+        """Makes or upgrades the queue's tables, as their owner, for the service's role to use."""
+        queries = self.queries(AsyncpgDriver(connection))
+        if await queries.schema_is_installed():
+            await queries.upgrade()
+        else:
+            await queries.install()
+        names = self._settings.qualified
+        tables = ", ".join((names.queue_table, names.queue_table_log, names.statistics_table, names.schedules_table))
+        await connection.execute(GRANTS.format(tables=tables, schema=self._settings.db_schema, role=role))
+
+    async def enqueue(
+        self,
+        connection: Connection,
+        name: str,
+        payload: bytes,
+        *,
+        priority: int = 0,
+        dedupe_key: str | None = None,
+        delay: float = 0.0,
+    ) -> None:
+        """Adds a job in the transaction under way on the connection; not twice while one of its `dedupe_key` waits."""
+        queries = self.queries(AsyncpgDriver(connection))  # type: ignore[arg-type]
+        after = timedelta(seconds=delay)
+        await queries.enqueue([name], [payload], [priority], [after], [dedupe_key], on_conflict="skip")
+
+    def queries(self, driver: AsyncpgDriver | AsyncpgPoolDriver) -> Queries:
+        """PgQueuer's operations on this queue."""
+        settings = self._settings
+        return Queries(
+            driver,
+            qbe=qb.QueryBuilderEnvironment(settings),
+            qbq=_Counting(settings),
+            qbs=qb.QuerySchedulerBuilder(settings),
+        )
+
+    @property
+    def channel(self) -> Channel:
+        """Where the queue's changes are notified."""
+        return self._settings.channel
+
+
+class _Executor(AbstractEntrypointExecutor):
+    """Runs one kind of job: backs off exponentially with jitter, and gives up after the last attempt."""
+
+    def __init__(self, name: str, handler: Handler, worker: "Worker") -> None:
+        super().__init__(EntrypointExecutorParameters(0, _unused, on_failure="hold"))
+        self._name = name
+        self._handler = handler
+        self._worker = worker
+
+    async def execute(self, job: PickedJob, context: Context) -> None:
+        """Raises RetryRequested; any other error puts the job on hold."""
+        del context
+        mine = Job(self._name, job.payload or b"", job.attempts, self._worker.stopping)
+        if job.attempts > self._handler.max_attempts:
+            await self._give_up(mine, "its workers died")
+        try:
+            await self._handler.run(mine)
+        except Again as again:
+            await self._worker.uncount(job)
+            raise RetryRequested(timedelta(seconds=again.delay), str(again)) from again
+        except Exception as error:
+            log.warning("job failed", job=self._name, attempt=job.attempts, exc_info=error)
+            if job.attempts >= self._handler.max_attempts:
+                await self._give_up(mine, str(error) or type(error).__name__)
+            raise RetryRequested(self._worker.backoff(job.attempts), str(error)) from error
+
+    async def _give_up(self, job: Job, reason: str) -> None:
+        await self._handler.give_up(job, reason)
+        raise PgqException(f"given up after {job.attempt} attempts: {reason}")
+
+
+async def _unused(_: PickedJob) -> None:
+    """PgQueuer wants a function where our executor calls the handler itself."""
+
+
+class Worker:
+    """Runs the jobs of a schema until stopped, through any absence of PostgreSQL.
+
+    Jobs of a worker that died are picked up again after `lease_seconds` and at most half as long again.
+    """
+
+    def __init__(
+        self,
+        settings: DatabaseSettings,
+        *,
+        schema: str,
+        handlers: Mapping[str, Handler],
+        random: Random,
+        concurrency: int = 2 * BATCH,
+        lease_seconds: float = 10.0,
+    ) -> None:
+        self.stopping = asyncio.Event()
+        self._settings = settings.model_copy(update={"database_pool_min": 2, "database_pool_max": 4})
+        self._schema = schema
+        self._jobs = Jobs(schema)
+        self._handlers = handlers
+        self._random = random
+        self._concurrency = concurrency
+        self._lease = timedelta(seconds=lease_seconds)
+        self._queries: Queries | None = None
+
+    async def run(self) -> None:
+        """Works until `stop`, then lets the jobs under way finish."""
+        while not self.stopping.is_set():
+            try:
+                await self._work()
+            except (VokeTagError, PgqException, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                log.warning("jobs wait: PostgreSQL is away", schema=self._schema, error=str(error))
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.stopping.wait(), 0.5)
+
+    def stop(self) -> None:
+        """Takes no more jobs; those under way see it in `Job.stopping`."""
+        self.stopping.set()
+
+    def backoff(self, attempt: int) -> timedelta:
+        """0.5 s doubled with every attempt, up to 5 min, of which a random half is taken off."""
+        return timedelta(seconds=min(0.5 * 2**attempt, 300) * self._random.uniform(0.5, 1))
+
+    async def uncount(self, job: PickedJob) -> None:
+        """Takes back the attempt counted at this job's pick-up."""
+        assert self._queries is not None
+        await self._queries.driver.execute(UNCOUNT.format(table=self._queries.qbq.qualified.queue_table), job.id)
+
+    async def _work(self) -> None:
+        # A pool of its own, cut off at the end: PgQueuer's listener may hold a dead connection of it.
+        pool = await database.connect(self._settings, schema=self._schema)
+        try:
+            self._queries = self._jobs.queries(AsyncpgPoolDriver(pool))
+            manager = QueueManager(self._queries, channel=self._jobs.channel)
+            for name, handler in self._handlers.items():
+                manager.register_executor(name, _Executor(name, handler, self))
+            following = asyncio.create_task(self._pass_on(manager))
+            try:
+                await manager.run(
+                    dequeue_timeout=self._lease / 2,
+                    batch_size=BATCH,
+                    max_concurrent_tasks=self._concurrency,
+                    shutdown_on_listener_failure=True,
+                    heartbeat_timeout=self._lease,
+                )
+            finally:
+                following.cancel()
+        finally:
+            pool.terminate()
+
+    async def _pass_on(self, manager: QueueManager) -> None:
+        await self.stopping.wait()
+        manager.shutdown.set()
