@@ -47,18 +47,22 @@ contracts: setup third_party/buf/validate/validate.proto
 	@$(BIN)/python tools/generate.py --check
 	@$(BIN)/python tools/compile_contract.py --check
 	@$(BIN)/python tools/openapi.py --check
+	@$(BIN)/python tools/access.py --check
+	@$(BIN)/python tools/edge.py --check
 
 unit: setup
-	@$(BIN)/pytest -n 4 -m "not long"
+	@$(BIN)/pytest -n 3 --dist loadgroup -m "not long"
 
 test-long: setup ## The long suites too
-	@$(BIN)/pytest -n 2
+	@$(BIN)/pytest -n 2 --dist loadgroup
 
 gen: setup third_party/buf/validate/validate.proto ## Generate what follows from proto/ and contracts/
 	@$(BIN)/buf format -w proto
 	@$(BIN)/python tools/generate.py
 	@$(BIN)/python tools/compile_contract.py
 	@$(BIN)/python tools/openapi.py
+	@$(BIN)/python tools/access.py
+	@$(BIN)/python tools/edge.py
 
 third_party/buf/validate/validate.proto: requirements/proto.txt tools/third_party.py | setup
 	@$(BIN)/python tools/third_party.py && touch $@

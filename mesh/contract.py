@@ -33,6 +33,11 @@ class Method:
         return str(self.descriptor.full_name)
 
     @property
+    def service(self) -> str:
+        """`voketag.scan.v1.ScanService`."""
+        return self.name.rpartition(".")[0]
+
+    @property
     def external(self) -> bool:
         """True when the edge serves it: it is for the public or for factories."""
         return bool(self.policy.audiences & {PUBLIC, FACTORY})

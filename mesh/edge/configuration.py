@@ -34,7 +34,10 @@ class Tls:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EdgeSettings:
-    """What differs between one edge and another. `upstreams` has the keys scan, factory and anchor."""
+    """What differs between one edge and another.
+
+    `upstreams` has the keys scan, factory and anchor; `descriptors` is where Envoy finds the descriptor set.
+    """
 
     public: Address
     internal: Address
@@ -78,7 +81,7 @@ HSTS = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
 
 def render(settings: EdgeSettings) -> str:
     """Envoy's configuration as YAML."""
-    found = methods(settings.descriptors)
+    found = methods()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
@@ -94,7 +97,7 @@ def render(settings: EdgeSettings) -> str:
             Listener("edge", settings.public, True, [m for m in found if m.external], settings.tls),
             Listener("internal", settings.internal, False, found, None),
         ),
-        services=sorted({str(m.descriptor.containing_service.full_name) for m in found}),
+        services=sorted({m.service for m in found}),
         refusals=REFUSALS,
         security_headers=SECURITY_HEADERS | (HSTS if settings.tls else {}),
         strict_json=environment.get_template("strict_json.lua").render(

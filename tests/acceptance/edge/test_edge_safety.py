@@ -2,18 +2,13 @@
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 
-from mesh.edge.configuration import Tls
+from tests.acceptance.edge.certificate import make_certificate
 from tests.acceptance.edge.door import SHOP, Edge, open_edge
 from tests.acceptance.edge.shape import assert_error, reason
 
@@ -129,23 +124,8 @@ async def test_the_coarse_limit_refuses_with_a_time_to_come_back(tmp_path: Path)
             assert reply.headers["retry-after"] == "1"
 
 
-def certificate(folder: Path) -> Tls:
-    """A self-signed certificate for `localhost`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    signed = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
-    tls = Tls(folder / "tls.crt", folder / "tls.key")
-    tls.certificate.write_bytes(signed.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    private = serialization.PrivateFormat.PKCS8
-    tls.key.write_bytes(key.private_bytes(serialization.Encoding.PEM, private, plain))
-    return tls
-
-
 async def test_with_a_certificate_the_edge_speaks_tls_and_says_so_to_browsers(tmp_path: Path) -> None:
-    async with open_edge(tmp_path, tls=certificate(tmp_path)) as edge:
+    async with open_edge(tmp_path, tls=make_certificate(tmp_path)) as edge:
         reply = await edge.public.call("GET", "/r/ABC")
         assert (reply.status, reply.body) == (200, b"ABC")
         assert reply.headers["strict-transport-security"].startswith("max-age=63072000")

@@ -1,7 +1,7 @@
 """A small real gRPC server behind the Envoy under test: the generated servicers with canned replies."""
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -29,6 +30,16 @@ async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoRetu
     raise AssertionError
 
 
+def plain(reply: Message) -> Callable[..., Awaitable[Message]]:
+    """A method that always answers `reply`."""
+
+    async def answer(self: "Canned", request: Message, context: Context) -> Message:
+        self.seen(context)
+        return reply
+
+    return answer
+
+
 @dataclass
 class Canned(
     scan_pb2_grpc.ScanServiceServicer,
@@ -43,6 +54,14 @@ class Canned(
     def seen(self, context: Context) -> None:
         """Remembers what came with the call."""
         self.metadata.append({key: str(value) for key, value in context.invocation_metadata() or ()})
+
+    CancelBatch = plain(factory_pb2.CancelBatchResponse(batch=factory_pb2.Batch(root=b"1", anchor={"chain_id": 1})))
+    GetProduct = plain(factory_pb2.GetProductResponse(product=factory_pb2.Product(attributes={"gtin": "1"})))
+    ListProducts = plain(factory_pb2.ListProductsResponse(products=[factory_pb2.Product()]))
+    CreateApiKey = plain(account_pb2.CreateApiKeyResponse(api_key={"create_time": {"seconds": 1}}, secret="1"))
+    RevokeApiKey = plain(account_pb2.RevokeApiKeyResponse(api_key={"revoke_time": {"seconds": 1}}))
+    GetAnchor = plain(anchor_pb2.GetAnchorResponse(anchor={"location": {"chain_id": 1}, "final_time": {"seconds": 1}}))
+    GetProof = plain(anchor_pb2.GetProofResponse(anchor={}, proof={"path": [b"1"], "size": 2}))
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         self.seen(context)
