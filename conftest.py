@@ -2,6 +2,11 @@
 
 from pathlib import Path
 
-pytest_plugins = ["tests.servers"]
+from hypothesis import settings
+
+pytest_plugins = ["tests.servers", "tests.meshes"]
 if Path(__file__).with_name("tests").joinpath("databases.py").exists():
     pytest_plugins.append("tests.databases")
+
+settings.register_profile("voketag", deadline=None)  # a busy machine is not a failure
+settings.load_profile("voketag")
