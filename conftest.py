@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.servers", "tests.meshes"]
 if Path(__file__).with_name("tests").joinpath("databases.py").exists():
     pytest_plugins.append("tests.databases")
 
-settings.register_profile("voketag", deadline=None)  # a busy machine is not a failure
+settings.register_profile(  # a busy machine is not a failure
+    "voketag", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("voketag")

@@ -77,6 +77,7 @@ class AnvilServer(Server):
         self._accounts = accounts
         self._keeper: asyncio.Task[None] | None = None
         self._saved = -1
+        self._saving = asyncio.Lock()
         self._busy_until = 0
 
     @property
@@ -142,6 +143,10 @@ class AnvilServer(Server):
 
     async def save(self) -> None:
         """Put the chain's present state in place of the last one, whole."""
+        async with self._saving:
+            await self._save()
+
+    async def _save(self) -> None:
         number = await self.block_number()
         dump = bytes.fromhex((await self.call("anvil_dumpState")).removeprefix("0x"))
         await asyncio.to_thread(lambda: write_whole(self._state, gzip.decompress(dump)))
