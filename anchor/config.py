@@ -1,0 +1,56 @@
+"""Settings of Anchor's processes; loaded in `__main__` alone."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from anchor.contract import Deployment
+from mesh.config import DatabaseSettings, IdentitySettings, LogSettings, ServerSettings, Settings
+
+
+class ServeSettings(ServerSettings, DatabaseSettings, IdentitySettings, LogSettings):
+    """The gRPC server. It holds no chain key and never talks to the chain."""
+
+    watchers: int = Field(default=1000, ge=1, description="streams open at once in one process")
+    watch_poll_seconds: float = Field(default=5.0, gt=0, description="how late a lost notification makes a watcher")
+
+
+class NodeSettings(Settings):
+    """The chain's node."""
+
+    chain_url: SecretStr = Field(description="JSON-RPC over HTTP; may hold a provider's key")
+    chain_timeout_seconds: float = Field(default=10.0, gt=0)
+    chain_key_file: Path = Field(description="file with the submitter's private key in hex, mode 0600")
+    start_seconds: float = Field(default=10.0, ge=0, description="how long to wait for a node that is starting")
+
+
+class SubmitSettings(DatabaseSettings, LogSettings, NodeSettings):
+    """The submitter."""
+
+    deployment: str = Field(description="what `python -m anchor deploy` wrote")
+    window_seconds: float = Field(default=60.0, ge=0, description="how long the oldest root waits for company")
+    window_roots: int = Field(default=100_000, ge=1, le=1_000_000)
+    confirmations: int = Field(default=12, ge=1, description="blocks, its own included, that make a root final")
+    resend_after_seconds: float = Field(default=60.0, gt=0)
+    max_fee_gwei: float = Field(default=200.0, gt=0, le=9e9, description="cap for both fees, a unit of gas")
+    gas_limit: int = Field(default=80_000, ge=50_000)
+    poll_seconds: float = Field(default=1.0, gt=0)
+    lease_seconds: float = Field(default=15.0, gt=0)
+    metrics_host: str = "0.0.0.0"  # noqa: S104
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+
+    @field_validator("deployment")
+    @classmethod
+    def _is_deployment(cls, text: str) -> str:
+        try:
+            Deployment.parse(text)
+        except ValueError as error:
+            raise ValueError(f"is not a deployment: {error}") from None
+        return text
+
+
+class DeploySettings(NodeSettings, LogSettings):
+    """Deploying the contract."""
+
+    deployment_path: Path = Field(description="where to write the address; nothing is deployed when it is still right")
+    chain_id: int = Field(ge=1)

@@ -1,0 +1,104 @@
+-- name: acquire_lease(name, holder, seconds)$
+-- Takes the lease when it is free or over; each holder has the next fence.
+INSERT INTO lease AS held (name, holder, fence, expires_at)
+VALUES (:name, :holder, 1, clock_timestamp() + make_interval(secs => :seconds::float8))
+ON CONFLICT (name) DO UPDATE
+SET holder = excluded.holder, fence = held.fence + 1, expires_at = excluded.expires_at
+WHERE held.expires_at <= clock_timestamp()
+RETURNING fence;
+
+-- name: renew_lease(seconds, name, fence)$
+-- Keeps the lease; nothing when another holder has it.
+UPDATE lease SET expires_at = clock_timestamp() + make_interval(secs => :seconds::float8)
+WHERE name = :name AND fence = :fence RETURNING fence;
+
+-- name: release_lease(name, fence)!
+-- Lets the next holder in at once.
+UPDATE lease SET expires_at = clock_timestamp() WHERE name = :name AND fence = :fence;
+
+-- name: hold_lease(name, fence)$
+-- First statement of every write: nobody can take the lease until this transaction ends, and a stale holder stops here.
+SELECT fence FROM lease WHERE name = :name AND fence = :fence FOR SHARE;
+
+-- name: open_transactions(limit)
+-- What is not final, in the order of the nonces; what has none yet comes last.
+SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number
+FROM transactions x JOIN trees t USING (tree_id)
+WHERE x.state <> 'final' ORDER BY x.nonce NULLS LAST, x.tree_id LIMIT :limit;
+
+-- name: is_backed_up(limit)$
+-- Whether one still waits to be sent, or as many as allowed wait at the node.
+SELECT count(*) FILTER (WHERE state <> 'sent') > 0 OR count(*) >= :limit::bigint
+FROM transactions WHERE state IN ('built', 'signed', 'sent');
+
+-- name: foreign_transactions(chain_id, contract, sender)
+-- What other settings left unfinished: it would never become final under these.
+SELECT DISTINCT chain_id, contract, sender FROM transactions
+WHERE state <> 'final' AND (chain_id, contract, sender) <> (:chain_id, :contract, :sender);
+
+-- name: displaced_transactions(chain_id, sender, nonce, limit)
+-- Registrations that stood in a block although the chain says that their nonces are unused.
+SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number
+FROM transactions x JOIN trees t USING (tree_id)
+WHERE x.state IN ('mined', 'final') AND x.chain_id = :chain_id AND x.sender = :sender AND x.nonce >= :nonce
+ORDER BY x.nonce LIMIT :limit;
+
+-- name: attempts_of(tree_id)
+-- Everything signed for a tree, oldest first.
+SELECT number, nonce, hash, raw, max_fee, priority_fee,
+       extract(epoch FROM clock_timestamp() - sent_at)::float8 AS sent_seconds_ago
+FROM attempts WHERE tree_id = :tree_id ORDER BY number;
+
+-- name: next_nonce(chain_id, sender)$
+-- One more than the highest nonce in use.
+SELECT coalesce(max(nonce) + 1, 0) FROM transactions WHERE chain_id = :chain_id AND sender = :sender;
+
+-- name: insert_attempt(tree_id, nonce, hash, raw, max_fee, priority_fee)$
+-- Keeps a signed transaction, before it is sent.
+INSERT INTO attempts (tree_id, number, nonce, hash, raw, max_fee, priority_fee)
+SELECT :tree_id::bigint, coalesce(max(number), 0) + 1, :nonce::bigint, :hash::bytea, :raw::bytea,
+       :max_fee::bigint, :priority_fee::bigint
+FROM attempts WHERE tree_id = :tree_id RETURNING number;
+
+-- name: mark_attempt_sent(tree_id, number)!
+-- The node has it.
+UPDATE attempts SET sent_at = clock_timestamp() WHERE tree_id = :tree_id AND number = :number;
+
+-- name: mark_signed(nonce, fence, tree_id)!
+-- The nonce is taken together with what was signed for it.
+UPDATE transactions SET state = 'signed', nonce = :nonce, fence = :fence WHERE tree_id = :tree_id;
+
+-- name: mark_sent(fence, tree_id)!
+-- The first sending.
+UPDATE transactions SET state = 'sent', fence = :fence WHERE tree_id = :tree_id AND state = 'signed';
+
+-- name: mark_mined(hash, block_number, fence, tree_id)!
+-- It stands in a block, maybe in another one than before.
+UPDATE transactions
+SET state = 'mined', hash = :hash, block_number = :block_number, mined_at = clock_timestamp(), fence = :fence
+WHERE tree_id = :tree_id;
+
+-- name: mark_displaced(fence, tree_id)!
+-- Its block is gone: back on its way. A tree keeps its positions.
+UPDATE transactions
+SET state = 'sent', hash = NULL, block_number = NULL, mined_at = NULL, final_at = NULL, fence = :fence
+WHERE tree_id = :tree_id;
+
+-- name: mark_unsigned(fence, tree_id)!
+-- Its nonce went to another transaction: it needs a new one.
+UPDATE transactions SET state = 'built', nonce = NULL, fence = :fence WHERE tree_id = :tree_id;
+
+-- name: mark_final(fence, tree_id)!
+-- Deep enough.
+UPDATE transactions SET state = 'final', final_at = clock_timestamp(), fence = :fence WHERE tree_id = :tree_id;
+
+-- name: assign_positions(tree_id)!
+-- The next positions, once for ever.
+UPDATE trees SET first_position = coalesce((
+    SELECT first_position + size FROM trees WHERE first_position IS NOT NULL ORDER BY first_position DESC LIMIT 1
+), 1)
+WHERE tree_id = :tree_id AND first_position IS NULL;
+
+-- name: count_by_state()
+-- For the metrics.
+SELECT state, count(*) AS transactions FROM transactions WHERE state <> 'final' GROUP BY state;

@@ -1,0 +1,128 @@
+"""The submitter: closes windows and delivers their transactions, one process at a time."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import structlog
+
+from anchor.chain import Chain, ChainUnavailableError, TransactionRefusedError
+from anchor.delivery import Delivery, Tip
+from anchor.journal import Journal, LeaseLostError
+from anchor.lease import DATABASE_GONE, Lease
+from anchor.metrics import Metrics
+from anchor.transaction import State
+from anchor.window import Windows
+
+log = structlog.get_logger()
+MOST_SECONDS = 15.0
+"""Longest pause between tries while the chain is away."""
+OPEN = 64
+"""Transactions looked at in one round."""
+
+
+class Submitter:
+    """`deliver` gives the Delivery of a `fence`; `address` is the signer's."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        windows: Windows,
+        chain: Chain,
+        address: str,
+        deliver: Callable[..., Delivery],
+        metrics: Metrics,
+        poll_seconds: float,
+    ) -> None:
+        self._journal = journal
+        self._windows = windows
+        self._chain = chain
+        self._address = address
+        self._deliver = deliver
+        self._metrics = metrics
+        self._poll = poll_seconds
+        # After a start or an outage the node may have lost what it was sent, or be another node.
+        self._again = True
+
+    async def run(self, lease: Lease, stop: asyncio.Event) -> None:
+        """Works whenever the lease is free, until `stop`. Raises ChainMismatchError."""
+
+        async def work(fence: int) -> None:
+            self._metrics.leading.set(1)
+            log.info("leading", fence=fence)
+            await self._work(fence, stop)
+
+        while not stop.is_set():
+            try:
+                await lease.holding(work)
+            except LeaseLostError as error:
+                log.warning("the lease is lost", error=str(error))
+            except DATABASE_GONE as error:
+                log.warning("PostgreSQL is away", error=repr(error))
+            finally:
+                self._metrics.leading.set(0)
+            await pause(stop, lease.seconds / 3)
+
+    async def _work(self, fence: int, stop: asyncio.Event) -> None:
+        delivery = self._deliver(fence=fence)
+        delay = self._poll
+        while not stop.is_set():
+            try:
+                smooth = await self.round(fence, delivery)
+            except ChainUnavailableError as error:
+                log.warning("the chain is away", error=str(error), retry_seconds=delay)
+                self._metrics.faults.labels("unavailable").inc()
+                self._again, smooth = True, False
+            delay = self._poll if smooth else min(delay * 2, max(self._poll, MOST_SECONDS))
+            await pause(stop, delay)
+
+    async def round(self, fence: int, delivery: Delivery) -> bool:
+        """Looks once at everything that is not final; False when the node refused a transaction."""
+        waiting = await self._windows.waiting()
+        self._metrics.show(waiting, await self._journal.count_by_state())
+        if tree_id := await self._windows.close_due(fence, waiting):
+            log.info("window closed", tree=tree_id)
+        if self._again:
+            await self._chain.check(self._address)
+        tip = Tip(await self._chain.head(), await self._chain.used_nonces(self._address))
+        if await self._take_back(fence, delivery, tip):
+            self._again = True
+        smooth = await self._advance_all(delivery, tip)
+        self._again = False
+        return smooth
+
+    async def _advance_all(self, delivery: Delivery, tip: Tip) -> bool:
+        again = self._again
+        progress = True
+        while progress:
+            progress = False
+            for transaction in await self._journal.open(OPEN):
+                try:
+                    progress |= await delivery.advance(transaction, tip, again=again)
+                except TransactionRefusedError as error:
+                    log.error("transaction refused", tree=transaction.tree_id, error=str(error))
+                    self._metrics.faults.labels(type(error).__name__.removesuffix("Error")).inc()
+                    return False
+            again = False
+        return True
+
+    async def _take_back(self, fence: int, delivery: Delivery, tip: Tip) -> bool:
+        """Registrations whose nonces the chain no longer counts are on their way again, unless they stand after all."""
+        taken = False
+        for transaction in await self._journal.displaced(tip.used_nonces, OPEN):
+            if await delivery.find(transaction) is None:
+                level = log.error if transaction.state is State.FINAL else log.warning
+                level("the chain lost a registration", tree=transaction.tree_id, block=transaction.block_number)
+                self._metrics.faults.labels("displaced").inc()
+                async with self._journal.writing(fence) as writing:
+                    await writing.displaced(transaction)
+                taken = True
+        return taken
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits, but not longer than until `stop`."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()

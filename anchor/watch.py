@@ -1,0 +1,50 @@
+"""Anchors as they change, for as long as somebody looks."""
+
+from collections.abc import AsyncIterator
+from uuid import UUID
+
+from anchor.changes import Changes
+from anchor.store import Store
+from anchor.submission import Anchor, Progress
+from mesh.errors import AnchorNotFound
+from trust.canonical import SubjectKind
+
+FINAL_BATCH = 1000
+
+
+class Watch:
+    """Reads the store whenever something changed."""
+
+    def __init__(self, store: Store, changes: Changes) -> None:
+        self._store = store
+        self._changes = changes
+
+    async def anchor(self, subject_id: UUID) -> AsyncIterator[Anchor]:
+        """A batch's anchor now and at every change, until it is final. Raises AnchorNotFound, ShuttingDown."""
+        with self._changes.watching():
+            last = None
+            while True:
+                count = self._changes.count
+                anchor = await self._store.find(SubjectKind.BATCH, subject_id)
+                if anchor is None:
+                    raise AnchorNotFound(batch_id=subject_id)
+                if anchor != last:
+                    yield anchor
+                    last = anchor
+                if anchor.progress is Progress.FINAL:
+                    return
+                await self._changes.since(count)
+
+    async def finality(self, position: int) -> AsyncIterator[tuple[int, list[Anchor]]]:
+        """Batches' anchors that became final after a position, and the position of the last. Raises ShuttingDown."""
+        with self._changes.watching():
+            while True:
+                count = self._changes.count
+                found = await self._store.final_after(position, FINAL_BATCH)
+                if not found:
+                    await self._changes.since(count)
+                    continue
+                position = found[-1][0]
+                anchors = [anchor for _, anchor in found if anchor.submission.kind is SubjectKind.BATCH]
+                if anchors:
+                    yield position, anchors

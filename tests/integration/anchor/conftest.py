@@ -1,0 +1,88 @@
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+import uvloop
+from pydantic import SecretStr
+
+from anchor.store import MIGRATIONS
+from mesh.config import DatabaseSettings
+from mesh.database import connect
+from mesh.local.anvil import AnvilServer
+from mesh.migrate import ensure_roles, migrate
+from tests.integration.anchor.world import Ground, World
+from tests.servers import AnvilAddress, PostgresAddress, start_anvil
+
+
+async def _template(postgres: PostgresAddress, name: str) -> None:
+    server = await asyncpg.connect(postgres.dsn)
+    try:
+        await ensure_roles(server, {"anchor": postgres.password})
+        await server.execute(f"CREATE DATABASE {name}")
+        owner = await asyncpg.connect(postgres.dsn, database=name)
+        try:
+            await migrate(owner, schema="anchor", folder=MIGRATIONS)
+        finally:
+            await owner.close()
+    finally:
+        await server.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresAddress) -> str:
+    """A migrated database to copy."""
+    name = f"anchor_{secrets.token_hex(6)}"
+    uvloop.run(_template(postgres, name))
+    return name
+
+
+@pytest.fixture
+async def database(postgres: PostgresAddress, template: str) -> AsyncIterator[DatabaseSettings]:
+    """A database of one's own, by the service's role."""
+    name = f"anchor_{secrets.token_hex(6)}"
+    server = await asyncpg.connect(postgres.dsn)
+    try:
+        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        url = f"postgresql://voketag_anchor@{postgres.host}:{postgres.port}/{name}"
+        yield DatabaseSettings(database_url=url, database_password=SecretStr(postgres.password))
+        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+async def pool(database: DatabaseSettings) -> AsyncIterator["asyncpg.Pool[Any]"]:
+    async with await connect(database, schema="anchor") as pool:
+        yield pool
+
+
+@pytest.fixture
+async def ground(anvil: AnvilAddress) -> AsyncIterator[Ground]:
+    """A contract of one's own on the shared chain, which mines each transaction at once."""
+    ground = await Ground.lay(anvil.url, anvil.chain_id)
+    yield ground
+    await ground.web3.provider.disconnect()
+
+
+@pytest.fixture
+def world(pool: "asyncpg.Pool[Any]", ground: Ground) -> Iterator[World]:
+    yield World(pool, ground)
+
+
+@pytest.fixture
+async def chain_server(tmp_path: Path) -> AsyncIterator[AnvilServer]:
+    """A chain to bend, stop and kill; it mines each transaction at once."""
+    server = await start_anvil(tmp_path)
+    yield server
+    await server.kill()
+
+
+@pytest.fixture
+async def bent(pool: "asyncpg.Pool[Any]", chain_server: AnvilServer) -> AsyncIterator[World]:
+    """A world on a chain of its own."""
+    ground = await Ground.lay(chain_server.url)
+    yield World(pool, ground)
+    await ground.web3.provider.disconnect()

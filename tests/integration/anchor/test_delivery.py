@@ -1,0 +1,325 @@
+"""One transaction's way through its states, on a real chain and a real database."""
+
+import asyncpg
+import pytest
+from eth_account import Account as Key
+
+from anchor.chain import ChainMismatchError, ChainUnavailableError, Fees, UnsignedTransaction
+from anchor.journal import LeaseLostError
+from anchor.submission import Progress
+from mesh.local.anvil import AnvilServer
+from tests.fakes.chain import raising
+from tests.integration.anchor.world import ETHER, GWEI, World
+
+
+async def fees(world: World) -> list[Fees]:
+    return [attempt.fees for attempt in await world.journal.attempts(1)]
+
+
+async def test_roots_become_one_tree_one_transaction_and_final(world: World) -> None:
+    submissions = await world.submit(300)
+    assert (await world.find(submissions[0])).progress is Progress.PENDING
+    await world.reach("final")
+    assert len(world.chain.sent) == 1
+    await world.assert_anchored_once(submissions[::50])
+
+
+async def test_mined_is_final_only_when_deep_enough(bent: World) -> None:
+    bent.configure(confirmations=3)
+    [submission] = await bent.submit()
+    await bent.reach("mined")
+    assert (await bent.find(submission)).progress is Progress.MINED
+    await bent.ground.mine()
+    await bent.round()
+    assert await bent.states() == ["mined"]
+    await bent.ground.mine()
+    await bent.round()
+    assert await bent.states() == ["final"]
+    await bent.assert_anchored_once([submission])
+
+
+async def test_a_window_waits_for_its_time_or_its_number(world: World) -> None:
+    world.configure(window_seconds=1000, window_roots=3)
+    first = await world.submit(2)
+    await world.round()
+    assert await world.states() == []
+    assert (await world.find(first[0])).progress is Progress.PENDING
+    await world.submit(2)
+    await world.reach("final")
+    assert await world.pool.fetchval("SELECT size FROM trees") == 3
+    assert await world.pool.fetchval("SELECT count(*) FROM submissions WHERE tree_id IS NULL") == 1
+
+
+async def test_positions_follow_each_other_over_trees(world: World) -> None:
+    for trees, count in enumerate((3, 1, 4), 1):
+        await world.submit(count)
+        await world.reach(*["final"] * trees)
+    rows = await world.pool.fetch("SELECT first_position, size FROM trees ORDER BY tree_id")
+    assert [tuple(row) for row in rows] == [(1, 3), (4, 1), (5, 4)]
+
+
+async def test_fees_rise_by_an_eighth_until_the_cap(bent: World) -> None:
+    bent.configure(resend_after_seconds=0, max_fee=5 * GWEI)
+    await bent.ground.rpc("evm_setAutomine", False)
+    submissions = await bent.submit(2)
+    for _ in range(12):
+        await bent.round()
+    paid = await fees(bent)
+    assert len(paid) > 2
+    for before, after in zip(paid, paid[1:], strict=False):
+        assert after.max_fee * 1000 >= before.max_fee * 1125
+        assert after.priority_fee * 1000 >= before.priority_fee * 1125
+    assert all(fee.max_fee <= 5 * GWEI for fee in paid)
+    assert paid[-1].max_fee * 1125 > 5 * GWEI * 1000
+    await bent.ground.mine()
+    await bent.reach("final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_an_earlier_attempt_that_is_mined_counts(bent: World) -> None:
+    bent.configure(resend_after_seconds=0)
+    await bent.ground.rpc("evm_setAutomine", False)
+    [submission] = await bent.submit()
+    await bent.round()
+    await bent.round()
+    attempts = await bent.journal.attempts(1)
+    assert len(attempts) > 1
+    await bent.ground.rpc("anvil_dropAllTransactions")
+    await bent.ground.chain().send(attempts[0].raw)
+    await bent.ground.mine()
+    await bent.round()
+    anchor = await bent.find(submission)
+    assert anchor.location is not None
+    assert anchor.location.transaction == attempts[0].hash
+    await bent.assert_anchored_once([submission])
+
+
+async def test_what_the_node_dropped_is_sent_again(bent: World) -> None:
+    await bent.ground.rpc("evm_setAutomine", False)
+    submissions = await bent.submit()
+    await bent.round()
+    await bent.ground.rpc("anvil_dropAllTransactions")
+    bent.configure(resend_after_seconds=0)
+    await bent.round()
+    await bent.ground.mine()
+    await bent.reach("final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_underpriced_is_bumped_at_once(bent: World) -> None:
+    submissions = await bent.submit()
+    await bent.ground.rpc("anvil_setNextBlockBaseFeePerGas", hex(20 * GWEI))
+    low = Fees(GWEI, GWEI)
+    real = bent.chain.fees
+    answers = [low]
+
+    async def rising() -> Fees:
+        return answers.pop() if answers else await real()
+
+    bent.chain.fees = rising  # type: ignore[method-assign]
+    await bent.ground.mine()  # the new base fee stands, and the first estimate is older
+    await bent.reach("final")
+    paid = await fees(bent)
+    assert paid[0] == low
+    assert len(paid) == 2
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_out_of_funds_waits_for_funds(bent: World) -> None:
+    await bent.ground.rpc("anvil_setBalance", bent.signer.address, "0x0")
+    submissions = await bent.submit()
+    assert not await bent.round()
+    assert not await bent.round()
+    assert await bent.states() == ["signed"]
+    await bent.ground.rpc("anvil_setBalance", bent.signer.address, hex(ETHER))
+    await bent.reach("final")
+    await bent.assert_anchored_once(submissions)
+    assert len(await bent.journal.attempts(1)) == 1
+
+
+async def other_transaction(world: World, nonce: int) -> None:
+    unsigned = UnsignedTransaction(31_337, nonce, world.signer.address, b"", 21_000, Fees(90 * GWEI, 50 * GWEI))
+    await world.ground.chain().send((await world.signer.sign(unsigned)).raw)
+
+
+async def test_a_nonce_that_went_elsewhere_is_replaced(bent: World) -> None:
+    bent.configure(resend_after_seconds=0)
+    submissions = await bent.submit()
+    bent.chain.plan("send:before", raising(ChainUnavailableError("gone")))
+    with pytest.raises(ChainUnavailableError):
+        await bent.round()
+    assert await bent.states() == ["signed"]
+    [first] = await bent.journal.attempts(1)
+    await other_transaction(bent, first.nonce)
+    await bent.reach("final")
+    assert [attempt.nonce for attempt in await bent.journal.attempts(1)] == [first.nonce, first.nonce + 1]
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_root_registered_by_an_unknown_transaction_is_found(bent: World) -> None:
+    """As after a restored backup: our key registered it, with a transaction that no row knows."""
+    submissions = await bent.submit()
+    bent.chain.plan("send:before", raising(ChainUnavailableError("gone")))
+    with pytest.raises(ChainUnavailableError):
+        await bent.round()
+    [first] = await bent.journal.attempts(1)
+    tree = (await bent.journal.open(1))[0]
+    unsigned = bent.chain.registration(tree.root, tree.size, nonce=first.nonce, fees=Fees(50 * GWEI, 40 * GWEI))
+    signed = await bent.signer.sign(unsigned)
+    await bent.ground.chain().send(signed.raw)
+    await bent.reach("final")
+    anchor = await bent.find(submissions[0])
+    assert anchor.location is not None
+    assert anchor.location.transaction == signed.hash
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_reverted_registration_gets_a_new_nonce(bent: World) -> None:
+    bent.configure(resend_after_seconds=0)
+    bent.ground.gas = 30_000  # too little for the registration, enough for the node to take it
+    bent.chain = type(bent.chain)(bent.ground.chain())
+    bent.configure(resend_after_seconds=0)
+    submissions = await bent.submit()
+    bent.chain.plan("receipt:after", raising(ChainUnavailableError("gone")))
+    with pytest.raises(ChainUnavailableError):
+        await bent.round()
+    bent.ground.gas = 80_000
+    bent.chain = type(bent.chain)(bent.ground.chain())
+    bent.configure(resend_after_seconds=0)
+    await bent.reach("final")
+    nonces = [attempt.nonce for attempt in await bent.journal.attempts(1)]
+    assert nonces[-1] == nonces[0] + 1
+    await bent.assert_anchored_once(submissions)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+async def test_a_reorganised_block_is_followed(bent: World, depth: int) -> None:
+    bent.configure(confirmations=6)
+    submissions = await bent.submit(5)
+    await bent.reach("mined")
+    await bent.ground.mine(depth - 1)
+    await bent.ground.rpc("anvil_reorg", depth, [])
+    assert await bent.ground.chain().receipt((await bent.journal.attempts(1))[0].hash) is None
+    await bent.round()
+    await bent.ground.mine(6)
+    await bent.reach("final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_transaction_that_moved_to_another_block_is_followed(bent: World) -> None:
+    bent.configure(confirmations=6)
+    snapshot = await bent.ground.rpc("evm_snapshot")
+    [submission] = await bent.submit()
+    await bent.reach("mined")
+    before = await bent.find(submission)
+    raw = (await bent.journal.attempts(1))[0].raw
+    await bent.ground.rpc("evm_revert", snapshot)
+    await bent.ground.mine(3)
+    await bent.ground.chain().send(raw)
+    await bent.reach("mined")
+    after = await bent.find(submission)
+    assert before.location is not None
+    assert after.location is not None
+    assert after.location.block_number == before.location.block_number + 3
+    await bent.ground.mine(6)
+    await bent.reach("final")
+    await bent.assert_anchored_once([submission])
+
+
+async def test_a_chain_that_lost_final_blocks_gets_them_again(bent: World) -> None:
+    """As a dev chain restarted with an older state: positions stay, the registrations are sent again."""
+    snapshot = await bent.ground.rpc("evm_snapshot")
+    submissions = []
+    for trees, count in enumerate((2, 3), 1):
+        submissions += await bent.submit(count)
+        await bent.reach(*["final"] * trees)
+    await bent.ground.rpc("evm_revert", snapshot)
+    submissions += await bent.submit(1)
+    await bent.reach("final", "final", "final")
+    await bent.assert_anchored_once(submissions)
+    rows = await bent.pool.fetch("SELECT first_position FROM trees ORDER BY tree_id")
+    assert [row["first_position"] for row in rows] == [1, 3, 6]
+
+
+async def test_while_the_chain_is_away_roots_gather_and_nothing_is_lost(bent: World, chain_server: AnvilServer) -> None:
+    submissions = await bent.submit()
+    await chain_server.stop()
+    for _ in range(3):
+        submissions += await bent.submit()
+        with pytest.raises(ChainUnavailableError):
+            await bent.round()
+    assert await bent.states() == ["built"]
+    await chain_server.start()
+    await bent.reach("final", "final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_chain_that_came_back_as_another_stops_the_submitter(bent: World) -> None:
+    await bent.submit()
+    bent.chain.plan("head:before", raising(ChainUnavailableError("gone")))
+    with pytest.raises(ChainUnavailableError):
+        await bent.round()
+    await bent.ground.rpc("anvil_setCode", bent.chain.contract, "0x00")
+    with pytest.raises(ChainMismatchError, match="is not that of this AnchorRegistry"):
+        await bent.round()
+    assert bent.chain.sent == []
+
+
+async def test_a_call_to_nothing_is_not_a_registration(bent: World) -> None:
+    await bent.round()  # looked at the contract; it is looked at again only after an outage
+    await bent.ground.rpc("anvil_setCode", bent.chain.contract, "0x")
+    await bent.submit()
+    with pytest.raises(ChainUnavailableError):
+        await bent.reach("mined")
+    assert await bent.states() == ["sent"]
+
+
+async def test_a_stale_fence_writes_nothing(world: World) -> None:
+    stale = await world.lead()
+    await world.journal.release(stale)
+    await world.lead()
+    await world.submit()
+    with pytest.raises(LeaseLostError):
+        await world.submitter.round(stale, world.deliver(stale))
+    assert await world.states() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("built", "sent"), ("built", "mined"), ("signed", "mined"), ("sent", "signed"), ("final", "mined")],
+)
+async def test_the_database_refuses_illegal_steps(world: World, before: str, after: str) -> None:
+    await world.submit()
+    await world.round()
+    async with world.pool.acquire() as connection:
+        await connection.execute("CREATE TEMP TABLE transactions (LIKE anchor.transactions)")
+        await connection.execute(
+            "CREATE TRIGGER step BEFORE UPDATE ON transactions FOR EACH ROW EXECUTE FUNCTION anchor.check_step()"
+        )
+        await connection.execute("INSERT INTO transactions SELECT * FROM anchor.transactions")
+        await connection.execute("ALTER TABLE transactions DISABLE TRIGGER step")
+        await connection.execute("UPDATE transactions SET state = $1", before)
+        await connection.execute("ALTER TABLE transactions ENABLE TRIGGER step")
+        with pytest.raises(asyncpg.CheckViolationError, match=f"no step from {before} to {after}"):
+            await connection.execute("UPDATE transactions SET state = $1", after)
+
+
+async def test_the_database_refuses_an_older_fence(world: World) -> None:
+    await world.submit()
+    await world.round()
+    with pytest.raises(asyncpg.CheckViolationError, match="fence 0 is older"):
+        await world.pool.execute("UPDATE transactions SET fence = 0")
+
+
+async def test_another_keys_unfinished_transactions_are_named(world: World) -> None:
+    await world.submit()
+    world.chain.plan("send:before", raising(ChainUnavailableError("gone")))
+    with pytest.raises(ChainUnavailableError):
+        await world.round()
+    assert await world.journal.foreign() == []
+    mine = world.signer.address
+    world.signer = type(world.signer)(Key.create())
+    other = World(world.pool, world.ground)
+    other.journal.account = type(other.journal.account)("evm", 31_337, world.chain.contract, world.signer.address)
+    [foreign] = await other.journal.foreign()
+    assert mine in foreign

@@ -1,0 +1,180 @@
+"""A database and a contract of one's own, and a submitter that goes step by step."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+from eth_account import Account as Key
+from prometheus_client import CollectorRegistry
+from web3 import AsyncHTTPProvider, AsyncWeb3
+
+from anchor.contract import Deployment, anchor_registry
+from anchor.delivery import Delivery, DeliveryPolicy
+from anchor.deployment import Deployer
+from anchor.evm import EvmChain, web3_over_http
+from anchor.journal import Account, Journal
+from anchor.metrics import Metrics
+from anchor.proofs import Proofs
+from anchor.signer import KeySigner
+from anchor.store import Store
+from anchor.submission import Anchor, Progress, Submission
+from anchor.submitter import Submitter
+from anchor.window import WindowPolicy, Windows, leaf
+from mesh.clock import new_id
+from mesh.idempotency import RequestKey
+from tests.fakes.chain import FaultyChain
+from trust.canonical import SubjectKind
+from trust.merkle import verify_inclusion
+
+ETHER = 10**18
+GWEI = 10**9
+POLL_SECONDS = 0.01
+
+
+@dataclass
+class Ground:
+    """A chain's node, a contract on it, and the key that may write to it."""
+
+    web3: AsyncWeb3[AsyncHTTPProvider]
+    url: str
+    deployment: Deployment
+    signer: KeySigner
+    key: str
+    gas: int = 80_000
+
+    @classmethod
+    async def lay(cls, url: str, chain_id: int = 31_337) -> "Ground":
+        web3 = web3_over_http(url, 10)
+        key = secrets.token_hex(32)
+        signer = KeySigner(Key.from_key(key))
+        await web3.provider.make_request("anvil_setBalance", [signer.address, hex(10 * ETHER)])  # type: ignore[arg-type]
+        deployment = await Deployer(web3, signer, anchor_registry(), chain_id).deploy(None)
+        return cls(web3, url, deployment, signer, key)
+
+    async def rpc(self, method: str, *params: object) -> Any:
+        answer = await self.web3.provider.make_request(method, list(params))  # type: ignore[arg-type]
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    async def mine(self, blocks: int = 1) -> None:
+        await self.rpc("anvil_mine", hex(blocks))
+
+    def chain(self) -> EvmChain:
+        return EvmChain(self.web3, self.deployment, anchor_registry(), gas=self.gas)
+
+    async def registrations(self, root: bytes) -> int:
+        """How often the chain says that a root was anchored."""
+        registry = self.web3.eth.contract(self.chain().contract, abi=anchor_registry().abi)  # type: ignore[arg-type]
+        events = registry.events.Anchored()
+        return len(list(await events.get_logs(argument_filters={"root": root}, from_block=0)))
+
+
+class World:
+    """The store's side and the submitter's side of one anchor service."""
+
+    def __init__(self, pool: "asyncpg.Pool[Any]", ground: Ground, **policy: Any) -> None:
+        self.pool = pool
+        self.ground = ground
+        self.store = Store(pool, new_id)
+        self.proofs = Proofs(self.store)
+        self.chain = FaultyChain(ground.chain())
+        self.signer = ground.signer
+        account = Account("evm", ground.deployment.chain_id, self.chain.contract, self.signer.address)
+        self.journal = Journal(pool, account)
+        self.metrics = Metrics(CollectorRegistry())
+        self.fence = 0
+        self.configure(**policy)
+
+    def configure(
+        self,
+        *,
+        confirmations: int = 1,
+        resend_after_seconds: float = 1000,
+        max_fee: int = 100 * GWEI,
+        window_seconds: float = 0,
+        window_roots: int = 1000,
+    ) -> None:
+        """A submitter with this policy, as after a restart."""
+        self.policy = DeliveryPolicy(confirmations, resend_after_seconds, max_fee)
+        self.submitter = Submitter(
+            journal=self.journal,
+            windows=Windows(self.journal, WindowPolicy(window_seconds, window_roots)),
+            chain=self.chain,
+            address=self.signer.address,
+            deliver=self.deliver,
+            metrics=self.metrics,
+            poll_seconds=POLL_SECONDS,
+        )
+
+    def deliver(self, fence: int) -> Delivery:
+        return Delivery(
+            journal=self.journal,
+            chain=self.chain,
+            signer=self.signer,
+            policy=self.policy,
+            metrics=self.metrics,
+            fence=fence,
+        )
+
+    async def lead(self) -> int:
+        """Takes the lease for this submitter."""
+        fence = await self.journal.acquire(new_id(), 1000)
+        assert fence is not None
+        self.fence = fence
+        return fence
+
+    async def round(self) -> bool:
+        if not self.fence:
+            await self.lead()
+        return await self.submitter.round(self.fence, self.deliver(self.fence))
+
+    async def reach(self, *states: str) -> None:
+        """Rounds until the transactions are in these states."""
+        async with asyncio.timeout(20):
+            await self.round()
+            while (found := await self.states()) != list(states):
+                assert len(found) <= len(states), found
+                await asyncio.sleep(POLL_SECONDS)
+                await self.round()
+
+    async def submit(self, count: int = 1) -> list[Submission]:
+        submissions = [batch() for _ in range(count)]
+        for submission in submissions:
+            await self.store.submit(submission, request())
+        return submissions
+
+    async def find(self, submission: Submission) -> Anchor:
+        anchor = await self.store.find(submission.kind, submission.subject_id)
+        assert anchor is not None
+        return anchor
+
+    async def states(self) -> list[str]:
+        return [row["state"] for row in await self.pool.fetch("SELECT state FROM transactions ORDER BY tree_id")]
+
+    async def assert_anchored_once(self, submissions: Iterable[Submission]) -> None:
+        """Each is final, its root's tree is on the chain exactly once, where we say, and its proof verifies."""
+        for submission in submissions:
+            anchor = await self.find(submission)
+            assert anchor.progress is Progress.FINAL
+            assert anchor.location is not None
+            proof = await self.proofs.of(anchor)
+            assert proof is not None
+            assert verify_inclusion(leaf(submission), proof.index, proof.size, list(proof.path), proof.anchor_root)
+            assert await self.ground.registrations(proof.anchor_root) == 1
+            receipt = await self.ground.chain().registered(proof.anchor_root)
+            assert receipt is not None
+            assert (receipt.hash, receipt.block_number) == (anchor.location.transaction, anchor.location.block_number)
+
+
+def batch(**changes: Any) -> Submission:
+    return Submission(
+        **{"kind": SubjectKind.BATCH, "subject_id": new_id(), "root": secrets.token_bytes(32), "size": 1000} | changes
+    )
+
+
+def request(request_id: UUID | None = None, digest: bytes = b"digest") -> RequestKey:
+    return RequestKey("service:factory", request_id or new_id(), "SubmitRoot", digest)
