@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+import grpc
 from rich.table import Table
 from voketag.factory.v1 import factory_pb2
 from voketag.factory.v1.account_pb2_grpc import AccountServiceStub
 
 from mesh.cli.accounts import open_account
-from mesh.cli.connection import as_factory, as_operator
+from mesh.cli.connection import as_factory, as_operator, explain
 from mesh.cli.console import at_terminal, console
 from mesh.cli.order import Order, OrderRequest, place, state_name
 from mesh.cli.products import ProductsCsv
@@ -174,6 +175,8 @@ def demo(path: Path | None, port: int | None) -> None:
         run = Demo(mesh, products)
         try:
             await run.run()
+        except grpc.aio.AioRpcError as error:
+            raise click.ClickException(f"the demo failed: {explain(error).message}") from error
         except Exception as error:
             raise click.ClickException(f"the demo failed: {error}") from error
         summary(run, mesh, up_seconds)
@@ -181,4 +184,4 @@ def demo(path: Path | None, port: int | None) -> None:
             console.print("[green]Everything did what it should.[/] The mesh stays up; Ctrl-C stops it.")
             await asyncio.Event().wait()
 
-    run_mesh(port, work)
+    run_mesh(work, port=port)

@@ -28,22 +28,27 @@ def addresses(mesh: LocalMesh) -> Table:
     return table
 
 
-async def with_mesh(port: int | None, work: Work) -> None:
+async def with_mesh(work: Work, port: int | None, trusted_hops: int) -> None:
     """Runs the mesh around `work`; SIGINT and SIGTERM cancel the work and stop the mesh in order."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
-    mesh = LocalMesh(StateDirectory(home()), edge_port=port, say=lambda line: console.print(f"[dim]{line}[/]"))
+    mesh = LocalMesh(
+        StateDirectory(home()),
+        edge_port=port,
+        trusted_hops=trusted_hops,
+        say=lambda line: console.print(f"[dim]{line}[/]"),
+    )
     async with mesh.running():
         await work(mesh)
 
 
-def run_mesh(port: int | None, work: Work) -> None:
+def run_mesh(work: Work, *, port: int | None = None, trusted_hops: int = 0) -> None:
     """`with_mesh` from a command: Ctrl-C is a clean end, a mesh that cannot start an error message."""
     try:
-        asyncio.run(with_mesh(port, work))
+        asyncio.run(with_mesh(work, port, trusted_hops))
     except asyncio.CancelledError:
         console.print("Stopped; everything is kept for the next start.")
     except LocalError as error:
@@ -57,7 +62,8 @@ def run_mesh(port: int | None, work: Work) -> None:
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the edge; else the last one, or a free one.")
-def up(port: int | None) -> None:
+@click.option("--trusted-hops", type=click.IntRange(0, 8), default=0, help="Proxies before the edge to believe.")
+def up(port: int | None, trusted_hops: int) -> None:
     """Run the whole mesh on this machine until Ctrl-C. State is kept."""
     started = time.monotonic()
 
@@ -66,7 +72,7 @@ def up(port: int | None) -> None:
         console.print(addresses(mesh))
         await asyncio.Event().wait()
 
-    run_mesh(port, work)
+    run_mesh(work, port=port, trusted_hops=trusted_hops)
 
 
 @click.command()

@@ -34,8 +34,12 @@ Say = Callable[[str], None]
 class LocalMesh:
     """One mesh in one state directory."""
 
-    def __init__(self, state: StateDirectory, *, edge_port: int | None = None, say: Say = lambda _: None) -> None:
+    def __init__(
+        self, state: StateDirectory, *, edge_port: int | None = None, trusted_hops: int = 0, say: Say = lambda _: None
+    ) -> None:
+        """`trusted_hops` proxies in front of the edge are believed in x-forwarded-for."""
         self._state = state
+        self._trusted_hops = trusted_hops
         self._edge_port = edge_port
         self._say = say
         self._servers: dict[str, Server] = {}
@@ -116,6 +120,7 @@ class LocalMesh:
             admin=Address(LOOPBACK, ports["envoy_admin"]),
             upstreams={name: Address(LOOPBACK, ports[name]) for name in ("scan", "factory", "anchor")},
             health_seconds=0.25,
+            trusted_hops=self._trusted_hops,
         )
         config = self._state.run / "edge.yaml"
         write_whole(config, render(settings).encode())
@@ -142,9 +147,10 @@ class LocalMesh:
         for service in SERVICES:
             role = f"voketag_{service}"
             await postgres.ensure_role(role, self.secrets.postgres_password(role).read_text())
-        for service in MIGRATED:
-            log = self._state.logs / "migrate.log"
-            await run_once(f"migration of {service}", (service, "migrate"), log=log, environment=environment.owner())
+        log, owner = self._state.logs / "migrate.log", environment.owner()
+        await asyncio.gather(
+            *(run_once(f"migration of {name}", (name, "migrate"), log=log, environment=owner) for name in MIGRATED)
+        )
 
     async def _deploy(self, environment: Environment) -> None:
         from eth_account import Account
