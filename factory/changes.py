@@ -81,13 +81,15 @@ class Changes:
     @asynccontextmanager
     async def told(self, *, heard: bool) -> AsyncIterator[None]:
         """Tells changes while the block runs, and hears those of other processes when there are watchers."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._tell())]
-            if heard:
-                tasks.append(group.create_task(self._hear()))
+        tasks = {asyncio.create_task(self._tell())}
+        if heard:
+            tasks.add(asyncio.create_task(self._hear()))
+        try:
             yield
+        finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks)
 
     def _wake(self, batch_id: UUID) -> None:
         for waiter in self._waiters.get(batch_id, ()):

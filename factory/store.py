@@ -137,7 +137,7 @@ class Store:
 
     async def copy_products(self, connection: Connection, copy: bytes) -> None:
         """Products in one COPY, its bytes as `minting` lays them out."""
-        source: Any = copy  # any buffer will do, though asyncpg's stubs do not say so
+        source: Any = memoryview(copy)  # asyncpg takes bytes for the path of a file
         await connection.copy_to_table("products", source=source, columns=COLUMNS, format="binary")
 
     async def insert_chunk(

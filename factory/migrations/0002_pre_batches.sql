@@ -138,7 +138,7 @@ COMMENT ON FUNCTION ensure_partitions IS 'Makes the months of products that are 
 SELECT ensure_partitions(3);
 
 CREATE TABLE finality (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
   position bigint NOT NULL
 );
 COMMENT ON TABLE finality IS 'Position of the last final anchor whose batch is COMPLETED here.';

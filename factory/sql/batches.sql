@@ -1,18 +1,18 @@
--- name: insert_batch^
+-- name: insert_batch(factory_id, batch_id, name, state, template, kid, product_count)^
 -- The trigger allows RECEIVING and PENDING alone.
 INSERT INTO batches (factory_id, batch_id, name, state, template, kid, product_count)
 VALUES (:factory_id, :batch_id, :name, :state, :template, :kid, :product_count)
 RETURNING *;
 
--- name: select_batch^
+-- name: select_batch(factory_id, batch_id)^
 -- Another factory's batch is as unknown as none.
 SELECT * FROM batches WHERE factory_id = :factory_id AND batch_id = :batch_id;
 
--- name: lock_batch^
+-- name: lock_batch(factory_id, batch_id)^
 -- Holds off every other change until this transaction ends.
 SELECT * FROM batches WHERE factory_id = :factory_id AND batch_id = :batch_id FOR UPDATE;
 
--- name: select_batches
+-- name: select_batches(factory_id, before, state, page_size)
 -- Newest first, as ids are UUIDv7; the keyset is the last id of the page before.
 SELECT * FROM batches
 WHERE factory_id = :factory_id
@@ -21,11 +21,11 @@ WHERE factory_id = :factory_id
 ORDER BY batch_id DESC
 LIMIT :page_size;
 
--- name: take_writer^
+-- name: take_writer(factory_id, batch_id)^
 -- Waits for a chunk under way, then fences its writer off: what is read here is what the next chunk follows.
 UPDATE batches SET writer = writer + 1 WHERE factory_id = :factory_id AND batch_id = :batch_id RETURNING *;
 
--- name: advance$
+-- name: advance(issued, refused, row_count, factory_id, batch_id, writer, state, first_row, first_index)$
 -- Locks the batch for a chunk; no row when its writer was fenced off or the batch left the state.
 UPDATE batches
 SET issued_count = issued_count + :issued, refused_count = refused_count + :refused, next_row = next_row + :row_count
@@ -33,25 +33,25 @@ WHERE factory_id = :factory_id AND batch_id = :batch_id
   AND writer = :writer AND state = :state AND next_row = :first_row AND issued_count = :first_index
 RETURNING true;
 
--- name: order_import^
+-- name: order_import(factory_id, batch_id)^
 -- The rows are in: what was issued is what is ordered.
 UPDATE batches SET state = 'PENDING', product_count = issued_count
 WHERE factory_id = :factory_id AND batch_id = :batch_id
 RETURNING *;
 
--- name: set_state^
+-- name: set_state(state, failure, factory_id, batch_id)^
 -- The trigger refuses what is not a legal transition.
 UPDATE batches SET state = :state, failure = :failure
 WHERE factory_id = :factory_id AND batch_id = :batch_id
 RETURNING *;
 
--- name: set_root^
+-- name: set_root(root, factory_id, batch_id)^
 -- The tree stands.
 UPDATE batches SET state = 'ANCHORING', root = :root
 WHERE factory_id = :factory_id AND batch_id = :batch_id
 RETURNING *;
 
--- name: complete
+-- name: complete(batch_ids, roots, chain_ids, contracts, transactions, block_numbers)
 -- By id alone, since the anchor service knows no factories. A batch that is COMPLETED already stays as it is.
 UPDATE batches batch
 SET state = 'COMPLETED', chain_id = final.chain_id, contract = final.contract,
@@ -62,14 +62,14 @@ FROM unnest(:batch_ids::uuid[], :roots::bytea[], :chain_ids::bigint[], :contract
 WHERE batch.batch_id = final.batch_id AND batch.root = final.root AND batch.state = 'ANCHORING'
 RETURNING batch.batch_id;
 
--- name: lock_position$
+-- name: lock_position()$
 -- One follower at a time moves the cursor.
 SELECT position FROM finality FOR UPDATE;
 
--- name: select_position$
+-- name: select_position()$
 -- Where the follower goes on.
 SELECT position FROM finality;
 
--- name: set_position!
+-- name: set_position(position)!
 -- In the transaction that completes the batches up to it.
 UPDATE finality SET position = :position;

@@ -1,4 +1,4 @@
--- name: insert_chunk!
+-- name: insert_chunk(batch_id, levels, indexes, hashes, first_row, row_count, first_index, issued, first_product_id, last_product_id, digest, errors)!
 -- The chunk and its tiles in one round trip; tiles at the right edge of the tree grow in place.
 WITH grown AS (
   INSERT INTO tiles (batch_id, level, index, hashes)
@@ -11,16 +11,16 @@ INSERT INTO chunks
 VALUES
   (:batch_id, :first_row, :row_count, :first_index, :issued, :first_product_id, :last_product_id, :digest, :errors);
 
--- name: select_chunk^
+-- name: select_chunk(batch_id, first_row)^
 -- A repeat is told from a conflict by its digest.
 SELECT row_count, first_index, issued, digest, errors FROM chunks WHERE batch_id = :batch_id AND first_row = :first_row;
 
--- name: select_edge
+-- name: select_edge(batch_id, size)
 -- The partial tiles of a tree of this size, from which it can grow on.
 SELECT level, index, hashes FROM tiles
 WHERE batch_id = :batch_id
   AND (level, index) IN ((0, :size::integer >> 8), (1, :size::integer >> 16), (2, :size::integer >> 24));
 
--- name: ensure_partitions$
+-- name: ensure_partitions(months_ahead)$
 -- Runs as the owner: this role makes no tables.
 SELECT ensure_partitions(:months_ahead);

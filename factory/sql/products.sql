@@ -1,11 +1,11 @@
--- name: select_product^
+-- name: select_product(factory_id, product_id)^
 -- Through the batch, as that knows the factory: another's product is as unknown as none.
 SELECT product.product_id, product.batch_id, product.index, product.kid, product.attributes, batch.template
 FROM products product
 JOIN batches batch ON batch.factory_id = :factory_id AND batch.batch_id = product.batch_id
 WHERE product.product_id = :product_id;
 
--- name: select_products
+-- name: select_products(first_index, after, batch_id, page_size)
 -- By index from :first_index on: chunk by chunk, and in each by its range of ids, which are in the order of indexes.
 -- Within a chunk the range begins at :after, the id of the product before, so that a page reads no more than itself.
 SELECT product.product_id, product.index, product.kid, product.attributes

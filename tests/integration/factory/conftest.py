@@ -1,0 +1,46 @@
+"""One database, one server and one anchor for the tests of a module; every test is a customer of its own."""
+
+import os
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from mesh.local.secrets import Secrets
+from tests.databases import Databases
+from tests.fakes.final_anchor import FinalAnchor
+from tests.integration.factory.world import Customer, Door, Ground
+from tests.servers import ValkeyAddress
+
+ONCE = {"scope": "module", "loop_scope": "module"}
+
+
+@pytest_asyncio.fixture(**ONCE)
+async def ground(
+    databases: Databases, valkey: ValkeyAddress, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Ground]:
+    folder = tmp_path_factory.mktemp("factory")
+    secrets = Secrets(folder / "secrets", os.urandom)
+    secrets.make()
+    async with databases.clone("factory") as database:
+        yield Ground(database, valkey, secrets, folder)
+
+
+@pytest_asyncio.fixture(**ONCE)
+async def door(ground: Ground) -> AsyncIterator[Door]:
+    async with ground.server() as door:
+        yield door
+
+
+@pytest_asyncio.fixture(**ONCE)
+async def anchor() -> AsyncIterator[FinalAnchor]:
+    anchor = FinalAnchor()
+    await anchor.start()
+    yield anchor
+    await anchor.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def customer(door: Door) -> AsyncIterator[Customer]:
+    async with door.customer() as customer:
+        yield customer
