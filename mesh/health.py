@@ -9,6 +9,8 @@ from grpc_health.v1 import health, health_pb2
 log = structlog.get_logger()
 
 Check = Callable[[], Awaitable[None]]
+LIVE = "live"
+"""The service name that is SERVING while the process answers at all, whatever its checks say: for liveness probes."""
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -24,6 +26,7 @@ class Health:
 
     async def start(self) -> None:
         """Checks once, so that the first answer is a true one."""
+        await self.servicer.set(LIVE, SERVING)
         await self.servicer.set("", NOT_SERVING)
         await self._round()
 
