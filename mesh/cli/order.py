@@ -77,7 +77,9 @@ def _acceptor(order: Order, request: OrderRequest, progress: Progress, stack: Ex
     task = progress.add_task("importing", total=request.products.count())
     writer = None
     if request.out:
-        writer = csv.writer(stack.enter_context(request.out.open("w", newline="", encoding="utf-8")))
+        writer = csv.writer(
+            stack.enter_context(request.out.open("w", newline="", encoding="utf-8")), lineterminator="\n"
+        )
         writer.writerow(("row", "token"))
 
     def accept(ack: factory_pb2.ImportAck) -> None:

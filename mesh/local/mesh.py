@@ -1,6 +1,7 @@
 """The whole mesh on this machine: PostgreSQL, Valkey, the dev chain, the services with their workers, Envoy."""
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -93,7 +94,7 @@ class LocalMesh:
             self._begin("valkey", self._valkey()),
             self._begin("chain", AnvilServer(self._state.data / "chain", ports["chain"], log=logs / "chain.log")),
         )
-        environment = Environment(ports, self.secrets, self._state.data / "contract.json", f"{self.edge}/r/")
+        environment = Environment(ports, self.secrets, self._state.data / "deployment.json", f"{self.edge}/r/")
         await asyncio.gather(self._migrate(environment), self._deploy(environment))
         services = self._services(environment)
         await asyncio.gather(
@@ -153,13 +154,16 @@ class LocalMesh:
         )
 
     async def _deploy(self, environment: Environment) -> None:
-        from eth_account import Account
-
+        """Deploys the contract unless it stands on this chain already."""
         chain = self._servers["chain"]
         assert isinstance(chain, AnvilServer)
-        submitter = Account.from_key(self.secrets.chain_key.read_text()).address
-        if int(await chain.call("eth_getBalance", submitter, "latest"), 16) < FUNDS // 2:
-            await chain.fund(submitter, FUNDS)
+        if environment.deployment.exists():
+            contract = json.loads(environment.deployment.read_text())["contract"]
+            if await chain.call("eth_getCode", contract, "latest") != "0x":
+                return
+        from eth_account import Account  # takes half a second, and is wanted once
+
+        await chain.fund(Account.from_key(self.secrets.chain_key.read_text()).address, FUNDS)
         log = self._state.logs / "deploy.log"
         await run_once("deployment of the contract", ("anchor", "deploy"), log=log, environment=environment.deploy())
 
