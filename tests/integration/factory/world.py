@@ -38,13 +38,13 @@ ADMIN_CALL_SECONDS = 10
 URL_PREFIX = "https://app.voketag.com/r/"
 
 
-async def eventually(probe: Callable[[], Awaitable[T]], *, within: float = 20.0) -> T:
+async def eventually(probe: Callable[[], Awaitable[T]], *, within: float = 20.0, every: float = 0.05) -> T:
     """What the probe gives once it gives something true."""
     async with asyncio.timeout(within):
         while True:
             if found := await probe():
                 return found
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(every)
 
 
 def reason_of(error: grpc.aio.AioRpcError) -> str:
@@ -179,15 +179,15 @@ class Door:
     async def customer(self, name: str = "Fábrica de Teste") -> AsyncIterator["Customer"]:
         """A new factory at the door."""
         factory_id, key = await self.new_factory(name)
-        async with with_api_key(self.target, key) as channel:
-            yield Customer(self, UUID(factory_id), key, factory_pb2_grpc.FactoryServiceStub(channel))
+        async with self.returning(UUID(factory_id), key) as customer:
+            yield customer
 
     @asynccontextmanager
-    async def again(self, customer: "Customer") -> AsyncIterator["Customer"]:
-        """A factory that was a customer elsewhere."""
-        async with with_api_key(self.target, customer.key) as channel:
-            stub = factory_pb2_grpc.FactoryServiceStub(channel)
-            yield Customer(self, customer.factory_id, customer.key, stub)
+    async def returning(self, factory_id: UUID, key: str) -> AsyncIterator["Customer"]:
+        """A factory that has its key already."""
+        async with with_api_key(self.target, key) as channel, grpc.aio.insecure_channel(self.target) as plain:
+            stub = factory_pb2_grpc.FactoryServiceStub
+            yield Customer(self, factory_id, key, stub(channel), stub(plain))
 
 
 @dataclass(frozen=True)
@@ -198,6 +198,7 @@ class Customer:
     factory_id: UUID
     key: str
     stub: Any
+    plain: Any
 
     async def order(self, count: int, **more: Any) -> factory_pb2.CreateBatchResponse:
         """Orders a batch."""
@@ -243,7 +244,8 @@ class Import:
 
     def __init__(self, customer: Customer, request_id: str | None = None, **header: Any) -> None:
         self.request_id = request_id or str(uuid4())
-        self.call = customer.stub.ImportProducts()
+        # Not by the channel's interceptor: grpc.aio's proxy of an intercepted stream leaves a generator running.
+        self.call = customer.plain.ImportProducts(metadata=(("x-api-key", customer.key),))
         self._header = {"name": "import", **header}
         self.batch_id = ""
         self.next_row = 0
