@@ -7,6 +7,7 @@ from pathlib import Path
 import grpc
 import pytest
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
+from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 from tests.acceptance.edge.certificate import make_certificate
 from tests.acceptance.edge.door import SHOP, Edge, open_edge
@@ -90,6 +91,8 @@ async def test_the_log_names_routes_and_holds_no_token_address_or_key(tmp_path: 
     assert token not in text
     assert not [word for word in ("SECRETKEY", "203.0.113.9", "127.0.0.1") if word in text]
     lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    methods = [line["http_method"] for line in lines]
+    assert (methods.count("GET"), methods.count("POST")) == (4, 2)
     routes = [line["route"] for line in lines if line["status"] == 200]
     assert sorted(routes) == [f"voketag.scan.v1.ScanService.{name}" for name in ("GetPage", "GetReceipt", "Verify")]
     assert len(lines) == 6
@@ -125,7 +128,12 @@ async def test_the_coarse_limit_refuses_with_a_time_to_come_back(tmp_path: Path)
 
 
 async def test_with_a_certificate_the_edge_speaks_tls_and_says_so_to_browsers(tmp_path: Path) -> None:
-    async with open_edge(tmp_path, tls=make_certificate(tmp_path)) as edge:
+    tls = make_certificate(tmp_path)
+    async with open_edge(tmp_path, tls=tls) as edge:
         reply = await edge.public.call("GET", "/r/ABC")
         assert (reply.status, reply.body) == (200, b"ABC")
         assert reply.headers["strict-transport-security"].startswith("max-age=63072000")
+        credentials = grpc.ssl_channel_credentials(tls.certificate.read_bytes())
+        async with grpc.aio.secure_channel(edge.public.target, credentials) as channel:
+            answer = await scan_pb2_grpc.ScanServiceStub(channel).Verify(scan_pb2.VerifyRequest(token="ABC"))
+        assert answer.verdict == scan_pb2.VERDICT_GENUINE_CODE
