@@ -1,4 +1,4 @@
-"""The submitter's process, killed by SIGKILL at a step of the chain: `python -m tests.fakes.dying_submitter STEP [NTH]`."""
+"""The submitter's process, killed by SIGKILL at the NTH time of a chain's step: `python -m … STEP NTH`."""
 
 import os
 import signal
@@ -19,8 +19,7 @@ def die() -> None:
 
 def dying(chain: Chain) -> Chain:
     faulty = FaultyChain(chain)
-    step, nth = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1
-    faulty.plan(step, *[nothing] * (nth - 1), die)
+    faulty.plan(sys.argv[1], *[nothing] * (int(sys.argv[2]) - 1), die)
     return faulty
 
 

@@ -1,41 +1,25 @@
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 import uvloop
-from pydantic import SecretStr
 
-from anchor.store import MIGRATIONS
 from mesh.config import DatabaseSettings
 from mesh.database import connect
 from mesh.local.anvil import AnvilServer
-from mesh.migrate import ensure_roles, migrate
+from tests.integration.anchor.databases import as_anchor, migrated
 from tests.integration.anchor.world import Ground, World
 from tests.servers import AnvilAddress, PostgresAddress, start_anvil
-
-
-async def _template(postgres: PostgresAddress, name: str) -> None:
-    server = await asyncpg.connect(postgres.dsn)
-    try:
-        await ensure_roles(server, {"anchor": postgres.password})
-        await server.execute(f"CREATE DATABASE {name}")
-        owner = await asyncpg.connect(postgres.dsn, database=name)
-        try:
-            await migrate(owner, schema="anchor", folder=MIGRATIONS)
-        finally:
-            await owner.close()
-    finally:
-        await server.close()
 
 
 @pytest.fixture(scope="session")
 def template(postgres: PostgresAddress) -> str:
     """A migrated database to copy."""
     name = f"anchor_{secrets.token_hex(6)}"
-    uvloop.run(_template(postgres, name))
+    uvloop.run(migrated(postgres.dsn, postgres.password, name))
     return name
 
 
@@ -46,8 +30,7 @@ async def database(postgres: PostgresAddress, template: str) -> AsyncIterator[Da
     server = await asyncpg.connect(postgres.dsn)
     try:
         await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        url = f"postgresql://voketag_anchor@{postgres.host}:{postgres.port}/{name}"
-        yield DatabaseSettings(database_url=url, database_password=SecretStr(postgres.password))
+        yield as_anchor(postgres.host, postgres.port, postgres.password, name)
         await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
     finally:
         await server.close()
@@ -68,8 +51,8 @@ async def ground(anvil: AnvilAddress) -> AsyncIterator[Ground]:
 
 
 @pytest.fixture
-def world(pool: "asyncpg.Pool[Any]", ground: Ground) -> Iterator[World]:
-    yield World(pool, ground)
+def world(pool: "asyncpg.Pool[Any]", ground: Ground) -> World:
+    return World(pool, ground)
 
 
 @pytest.fixture

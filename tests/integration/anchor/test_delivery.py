@@ -1,5 +1,7 @@
 """One transaction's way through its states, on a real chain and a real database."""
 
+from itertools import pairwise
+
 import asyncpg
 import pytest
 from eth_account import Account as Key
@@ -66,7 +68,7 @@ async def test_fees_rise_by_an_eighth_until_the_cap(bent: World) -> None:
         await bent.round()
     paid = await fees(bent)
     assert len(paid) > 2
-    for before, after in zip(paid, paid[1:], strict=False):
+    for before, after in pairwise(paid):
         assert after.max_fee * 1000 >= before.max_fee * 1125
         assert after.priority_fee * 1000 >= before.priority_fee * 1125
     assert all(fee.max_fee <= 5 * GWEI for fee in paid)

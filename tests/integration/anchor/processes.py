@@ -1,0 +1,67 @@
+"""Anchor's processes as they run in production: by `python -m`, settings in the environment."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mesh.config import DatabaseSettings
+from tests.integration.anchor.world import Ground
+
+ROOT = Path(__file__).resolve().parents[3]
+LEASE_SECONDS = 1.0
+
+
+def key_file(folder: Path, key: str) -> Path:
+    path = folder / "chain.key"
+    path.write_text(key + "\n")
+    path.chmod(0o600)
+    return path
+
+
+def settings(database: DatabaseSettings, ground: Ground, folder: Path, **changes: str) -> dict[str, str]:
+    """The environment of a submitter that closes windows at once and looks often."""
+    deployment = {"chain_id": ground.deployment.chain_id, "contract": ground.deployment.contract}
+    values = {
+        "database_url": database.database_url,
+        "database_password": database.database_password.get_secret_value(),
+        "chain_url": ground.url,
+        "chain_key_file": str(key_file(folder, ground.key)),
+        "deployment": json.dumps(deployment),
+        "window_seconds": "0",
+        "poll_seconds": "0.05",
+        "lease_seconds": str(LEASE_SECONDS),
+        "confirmations": "1",
+        "start_seconds": "1",
+    }
+    return {f"VOKETAG_{name.upper()}": value for name, value in (values | changes).items()}
+
+
+@asynccontextmanager
+async def running(module: str, *arguments: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process; killed at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **env},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def outcome(module: str, *arguments: str, env: dict[str, str]) -> tuple[int, str]:
+    """Runs a process to its end: its status, and everything it said."""
+    async with running(module, *arguments, env=env) as process:
+        async with asyncio.timeout(60):
+            said, complained = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, (said + complained).decode()

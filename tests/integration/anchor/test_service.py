@@ -1,0 +1,264 @@
+"""The methods through a real server with its access rules, and watchers that nothing hangs."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
+
+import grpc
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from google.rpc import error_details_pb2, status_pb2
+from jwt.algorithms import OKPAlgorithm
+from voketag.anchor.v1 import anchor_pb2 as pb
+from voketag.anchor.v1 import anchor_pb2_grpc
+
+from anchor.changes import Changes
+from anchor.service import AnchorService
+from anchor.watch import Watch
+from anchor.window import leaf
+from mesh.client import channel, peer
+from mesh.clock import SystemClock, new_id
+from mesh.config import ServerSettings
+from mesh.identity import ServiceAuthenticator, ServiceTokens
+from mesh.limits import LocalLimiter
+from mesh.policy import SERVICE
+from mesh.server import Server, ServerParts
+from tests.integration.anchor.world import World, batch, request
+from tests.servers import free_port
+from trust.canonical import SubjectKind
+from trust.merkle import verify_inclusion
+
+CLOCK = SystemClock()
+WATCHERS = 3
+FAR_SECONDS = 1000.0
+"""A poll that no test waits for: what arrives before came by a notification."""
+
+
+class Door:
+    """A running server, and a stub for each kind of caller."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.keys = {name: Ed25519PrivateKey.generate() for name in ("factory", "scan")}
+        self.changes = Changes(world.pool, poll_seconds=FAR_SECONDS, watchers=WATCHERS)
+        watch = Watch(world.store, self.changes)
+        self.service = AnchorService(world.store, world.proofs, watch)
+        self.settings = ServerSettings(
+            listen_host="127.0.0.1", listen_port=free_port(), drain_seconds=0, grace_seconds=5
+        )
+        self.target = f"127.0.0.1:{self.settings.listen_port}"
+
+    def server(self) -> Server:
+        documents = [
+            OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": f"{name}-1", "svc": name}
+            for name, key in self.keys.items()
+        ]
+        parts = ServerParts(
+            settings=self.settings,
+            contracts=[pb],
+            register=[(anchor_pb2_grpc.add_AnchorServiceServicer_to_server, self.service)],
+            authenticators={SERVICE: ServiceAuthenticator(json.dumps({"keys": documents}), "anchor", CLOCK)},
+            limiter=LocalLimiter(CLOCK),
+            on_stop=self.changes.close,
+        )
+        return Server(parts)
+
+    def channel(self, name: str | None) -> grpc.aio.Channel:
+        if name is None:
+            return channel(self.target)
+        pem = self.keys[name].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        return peer(self.target, tokens=ServiceTokens(name, pem, CLOCK), service="anchor")
+
+
+@pytest.fixture
+async def door(world: World) -> AsyncIterator[Door]:
+    door = Door(world)
+    server = door.server()
+    await server.start()
+    async with door.changes.listening():
+        yield door
+        await server.stop()
+
+
+@pytest.fixture
+async def factory(door: Door) -> AsyncIterator[Any]:
+    async with door.channel("factory") as line:
+        yield anchor_pb2_grpc.AnchorServiceStub(line)
+
+
+@pytest.fixture
+async def public(door: Door) -> AsyncIterator[Any]:
+    async with door.channel(None) as line:
+        yield anchor_pb2_grpc.AnchorServiceStub(line)
+
+
+def submit_request(**changes: Any) -> pb.SubmitRootRequest:
+    fields = {"request_id": str(new_id()), "batch_id": str(new_id()), "root": b"\x07" * 32, "size": 10}
+    return pb.SubmitRootRequest(**(fields | changes))
+
+
+def reason(error: grpc.aio.AioRpcError) -> str:
+    trailing = dict(error.trailing_metadata() or ())
+    status = status_pb2.Status.FromString(trailing["grpc-status-details-bin"])
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info.reason
+
+
+async def failing(call: Any) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return reason(caught.value)
+
+
+async def test_a_root_from_submission_to_proof(world: World, factory: Any, public: Any) -> None:
+    request = submit_request()
+    anchor = (await factory.SubmitRoot(request)).anchor
+    assert (anchor.batch_id, anchor.root, anchor.size) == (request.batch_id, request.root, request.size)
+    assert anchor.state == pb.ANCHOR_STATE_PENDING
+    early = await public.GetProof(pb.GetProofRequest(batch_id=request.batch_id))
+    assert early.anchor == anchor
+    assert not early.HasField("proof")
+    await world.submit(4)
+    await world.reach("final")
+    found = (await public.GetAnchor(pb.GetAnchorRequest(batch_id=request.batch_id))).anchor
+    assert found.state == pb.ANCHOR_STATE_FINAL
+    assert found.final_time.seconds > 0
+    assert (found.location.kind, found.location.chain_id) == ("evm", 31_337)
+    assert found.location.contract == world.chain.contract
+    response = await public.GetProof(pb.GetProofRequest(batch_id=request.batch_id))
+    proof = response.proof
+    assert response.anchor == found
+    submission = (await world.store.final_after(0, 1))[0][1].submission
+    assert str(submission.subject_id) == request.batch_id
+    assert verify_inclusion(leaf(submission), proof.index, proof.size, list(proof.path), proof.anchor_root)
+    receipt = await world.ground.chain().registered(proof.anchor_root)
+    assert receipt is not None
+    assert found.location.transaction == "0x" + receipt.hash.hex()
+
+
+async def test_errors_carry_their_reasons(factory: Any, public: Any) -> None:
+    request = submit_request()
+    first = await factory.SubmitRoot(request)
+    assert await factory.SubmitRoot(request) == first
+    other = submit_request(batch_id=request.batch_id, root=bytes(32))
+    assert await failing(factory.SubmitRoot(other)) == "ANCHOR_CONFLICT"
+    assert await failing(factory.SubmitRoot(submit_request(request_id=request.request_id))) == "REQUEST_ID_REUSED"
+    for wrong in ({"root": bytes(31)}, {"size": 0}, {"size": 1_000_001}, {"batch_id": "x"}, {"request_id": ""}):
+        assert await failing(factory.SubmitRoot(submit_request(**wrong))) == "VALIDATION_FAILED"
+    unknown = str(new_id())
+    assert await failing(public.GetAnchor(pb.GetAnchorRequest(batch_id=unknown))) == "ANCHOR_NOT_FOUND"
+    assert await failing(public.GetProof(pb.GetProofRequest(batch_id=unknown))) == "ANCHOR_NOT_FOUND"
+    assert await failing(public.WatchAnchor(pb.WatchAnchorRequest(batch_id=unknown)).read()) == "ANCHOR_NOT_FOUND"
+
+
+async def test_only_the_factory_submits(door: Door, public: Any) -> None:
+    assert await failing(public.SubmitRoot(submit_request())) == "CREDENTIALS_MISSING"
+    async with door.channel("scan") as line:
+        stub: Any = anchor_pb2_grpc.AnchorServiceStub(line)
+        assert await failing(stub.SubmitRoot(submit_request())) == "ACCESS_DENIED"
+        assert await failing(stub.WatchFinality(pb.WatchFinalityRequest()).read()) == "ACCESS_DENIED"
+
+
+async def test_an_anchor_is_watched_to_its_end(world: World, public: Any) -> None:
+    [submission] = await world.submit()
+    call = public.WatchAnchor(pb.WatchAnchorRequest(batch_id=str(submission.subject_id)))
+    states = [(await call.read()).anchor.state]
+    assert states == [pb.ANCHOR_STATE_PENDING]
+    await world.reach("final")
+    async with asyncio.timeout(10):
+        while (response := await call.read()) is not grpc.aio.EOF:
+            states.append(response.anchor.state)
+    assert states == sorted(states)
+    assert states[-1] == pb.ANCHOR_STATE_FINAL
+
+
+async def test_finality_comes_in_order_and_goes_on_from_a_position(world: World, factory: Any) -> None:
+    submissions = await world.submit(3)
+    await world.reach("final")
+    async with asyncio.timeout(20):
+        call = factory.WatchFinality(pb.WatchFinalityRequest(after_position=1))
+        first = await call.read()
+        assert (len(first.anchors), first.position) == (2, 3)
+        submissions += await world.submit(2)
+        await world.reach("final", "final")
+        second = await call.read()
+        assert (len(second.anchors), second.position) == (2, 5)
+        call.cancel()
+        everything = factory.WatchFinality(pb.WatchFinalityRequest())
+        seen = [anchor.batch_id for _ in range(2) for anchor in (await everything.read()).anchors]
+        everything.cancel()
+    assert seen == [str(submission.subject_id) for submission in submissions]
+
+
+async def test_a_position_beyond_all_waits(world: World, factory: Any) -> None:
+    await world.submit()
+    await world.reach("final")
+    call = factory.WatchFinality(pb.WatchFinalityRequest(after_position=2**64 - 1))
+    waiting = asyncio.ensure_future(call.read())
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    assert not done
+    call.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+async def test_a_lost_listener_listens_again(world: World) -> None:
+    changes = Changes(world.pool, poll_seconds=0.05, watchers=1)
+    async with changes.listening(), aclosing(Watch(world.store, changes).finality(0)) as stream:
+        for position in (1, 2):
+            [killed] = await world.pool.fetch(
+                "SELECT count(pg_terminate_backend(pid)) AS backends FROM pg_stat_activity"
+                " WHERE query LIKE 'LISTEN%' AND datname = current_database()"
+            )
+            assert killed["backends"] <= 1
+            await world.submit()
+            await world.reach(*["final"] * position)
+            async with asyncio.timeout(10):
+                assert (await anext(stream))[0] == position
+
+
+async def test_watchers_are_bounded(world: World, public: Any) -> None:
+    [submission] = await world.submit()
+    request = pb.WatchAnchorRequest(batch_id=str(submission.subject_id))
+    calls = [public.WatchAnchor(request) for _ in range(WATCHERS)]
+    for call in calls:
+        await call.read()
+    assert await failing(public.WatchAnchor(request).read()) == "RATE_LIMITED"
+    calls[0].cancel()
+    async with asyncio.timeout(10):
+        while True:  # the place is free when the server has seen the cancellation
+            call = public.WatchAnchor(request)
+            with suppress(grpc.aio.AioRpcError):
+                await call.read()
+                break
+    for each in (*calls, call):
+        each.cancel()
+
+
+async def test_watchers_end_when_the_server_drains(world: World) -> None:
+    door = Door(world)
+    server = door.server()
+    await server.start()
+    [submission] = await world.submit()
+    async with door.channel(None) as line:
+        stub: Any = anchor_pb2_grpc.AnchorServiceStub(line)
+        call = stub.WatchAnchor(pb.WatchAnchorRequest(batch_id=str(submission.subject_id)))
+        await call.read()
+        async with asyncio.timeout(4):  # well before the grace period is over
+            _, ended = await asyncio.gather(server.stop(), failing(call.read()))
+    assert ended == "SHUTTING_DOWN"
+
+
+async def test_kinds_other_than_batches_pass_silently(world: World, factory: Any) -> None:
+
+    await world.store.submit(batch(kind=SubjectKind.SCAN_LEDGER), request())
+    await world.submit()
+    await world.reach("final")
+    async with asyncio.timeout(10):
+        call = factory.WatchFinality(pb.WatchFinalityRequest())
+        answer = await call.read()
+        call.cancel()
+    assert (len(answer.anchors), answer.position) == (1, 2)
