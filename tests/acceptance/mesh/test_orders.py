@@ -58,7 +58,7 @@ def keys(mesh: Mesh, api_key: str) -> Iterator[tuple[dict[str, str], str]]:
     yield {}, "CREDENTIALS_MISSING"
     yield {"x-api-key": api_key[:-1] + ("a" if api_key[-1] != "a" else "b")}, "CREDENTIALS_INVALID"
     yield {"x-api-key": "vk_unknown_key"}, "CREDENTIALS_INVALID"
-    yield {"x-api-key": ""}, "CREDENTIALS_MISSING"
+    yield {"x-api-key": ""}, "CREDENTIALS_INVALID"
     revoked = mesh.open_factory("Revoked factory")
     assert mesh.ask("GET", "/v1/batches", headers={"x-api-key": revoked.secret}).status == 200
     assert voketag(mesh.home, "factory", "revoke-key", revoked.api_key.key_id).returncode == 0
