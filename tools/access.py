@@ -25,7 +25,8 @@ Service-only methods are not reachable through the public edge.
 
 def callers(method: Method) -> str:
     """`public`, `factory` or `service`; one of several is enough."""
-    names = (access_pb2.Audience.Name(audience) for audience in sorted(method.policy.audiences))
+    values = access_pb2.Audience.DESCRIPTOR.values_by_number
+    names = (values[audience].name for audience in sorted(method.policy.audiences))
     return ", ".join(name.removeprefix("AUDIENCE_").lower() for name in names)
 
 

@@ -147,6 +147,6 @@ class Schemas:
 
     @staticmethod
     def _always_printed(field: FieldDescriptor) -> bool:
-        if field.file.package == "google.rpc":
+        if field.full_name.startswith("google.rpc."):
             return False
         return field.is_repeated or (field.message_type is None and field.containing_oneof is None)

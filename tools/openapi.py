@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from comments import ROOT, comments
 from google.api import httpbody_pb2
 from google.rpc import code_pb2, error_details_pb2
-from json_schema import Schema, Schemas, enum_names
 from voketag.mesh.v1 import reason_pb2
 
 from mesh.contract import Method, methods
 from mesh.policy import FACTORY, SERVICE
+from tools.comments import ROOT, comments
+from tools.json_schema import Schema, Schemas, enum_names
 
 TARGET = ROOT / "docs" / "openapi.yaml"
 PUBLIC_SERVERS = [{"url": "https://app.voketag.com", "description": "The edge"}]
@@ -107,7 +107,7 @@ class Document:
         """An empty list: no credentials; several: one of them."""
         if method.policy.public:
             return []
-        schemes = {FACTORY: "apiKey", SERVICE: "serviceToken"}
+        schemes: dict[int, str] = {FACTORY: "apiKey", SERVICE: "serviceToken"}
         return [{schemes[audience]: []} for audience in sorted(method.policy.audiences)]
 
     def _request(self, method: Method) -> Schema:

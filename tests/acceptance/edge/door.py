@@ -72,7 +72,11 @@ async def open_edge(folder: Path, *, away: str = "", hanging: str = "", **settin
             port = ports.pick() if name == away else await stack.enter_async_context(server)
             upstreams[name] = Address(LOOPBACK, port)
         public, internal, admin = (Address(LOOPBACK, ports.pick()) for _ in range(3))
-        known = {"health_seconds": 0.25, "unary_seconds": REQUEST_SECONDS, "origins": (SHOP,)} | settings
+        known: dict[str, Any] = {
+            "health_seconds": 0.25,
+            "unary_seconds": REQUEST_SECONDS,
+            "origins": (SHOP,),
+        } | settings
         chosen = EdgeSettings(public=public, internal=internal, admin=admin, upstreams=upstreams, **known)
         config = folder / "envoy.yaml"
         config.write_text(render(chosen))

@@ -32,4 +32,4 @@ def reason(error: grpc.aio.AioRpcError) -> str:
     info = error_details_pb2.ErrorInfo()
     assert status.details[0].Unpack(info)
     assert (info.domain, status.code) == ("voketag.com", error.code().value[0])
-    return info.reason
+    return str(info.reason)

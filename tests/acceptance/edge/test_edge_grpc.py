@@ -1,7 +1,7 @@
 """gRPC and gRPC-Web through the edge."""
 
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 
 import grpc
 import pytest
@@ -15,7 +15,7 @@ from tests.acceptance.edge.shape import assert_error, reason
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def failure(call: grpc.aio.UnaryUnaryCall[object, object]) -> grpc.aio.AioRpcError:
+async def failure(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call
     return caught.value

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from openapi_schema_validator import OAS31Validator
 
 from tests.acceptance.edge.door import Edge, Reply
 
@@ -28,7 +28,7 @@ def operations() -> list[tuple[str, str]]:
 
 def check(schema: Any, value: Any) -> None:
     """Raises when `value` is not what the document says."""
-    Draft202012Validator(schema | {"components": document()["components"]}).validate(value)
+    OAS31Validator(schema | {"components": document()["components"]}).validate(value)
 
 
 def check_error(reply: Reply) -> None:
@@ -42,7 +42,7 @@ def filled(path: str) -> str:
 
 @pytest.mark.parametrize(("verb", "path"), operations())
 async def test_every_operation_answers_as_described(edge: Edge, verb: str, path: str) -> None:
-    options = {"json": {}} if verb == "post" else {}
+    options: dict[str, Any] = {"json": {}} if verb == "post" else {}
     reply = await edge.internal.call(verb.upper(), filled(path), **options)
     assert reply.status == 200, reply
     content = document()["paths"][path][verb]["responses"]["200"]["content"]
@@ -75,7 +75,7 @@ async def test_every_operation_refuses_in_the_described_shape(edge: Edge, verb: 
 
 @pytest.mark.parametrize(("verb", "path"), operations())
 async def test_operations_with_the_public_server_are_public_and_no_others(edge: Edge, verb: str, path: str) -> None:
-    options = {"json": {}} if verb == "post" else {}
+    options: dict[str, Any] = {"json": {}} if verb == "post" else {}
     reply = await edge.public.call(verb.upper(), filled(path), **options)
     internal = "servers" in document()["paths"][path][verb]
     assert reply.status == (404 if internal else 200)

@@ -1,7 +1,7 @@
 """A small real gRPC server behind the Envoy under test: the generated servicers with canned replies."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import any_pb2
-from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -19,6 +19,8 @@ from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PAGE_POLICY = "default-src 'self'"
+NOW = Timestamp(seconds=1_700_000_000)
+PLACE = anchor_pb2.ChainLocation(kind="evm", chain_id=1)
 
 
 async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoReturn:
@@ -28,16 +30,6 @@ async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoRetu
     status = status_pb2.Status(code=code.value[0], message="No, «really» not", details=[info])
     await context.abort_with_status(rpc_status.to_status(status))
     raise AssertionError
-
-
-def plain(reply: Message) -> Callable[..., Awaitable[Message]]:
-    """A method that always answers `reply`."""
-
-    async def answer(self: "Canned", request: Message, context: Context) -> Message:
-        self.seen(context)
-        return reply
-
-    return answer
 
 
 @dataclass
@@ -54,14 +46,6 @@ class Canned(
     def seen(self, context: Context) -> None:
         """Remembers what came with the call."""
         self.metadata.append({key: str(value) for key, value in context.invocation_metadata() or ()})
-
-    CancelBatch = plain(factory_pb2.CancelBatchResponse(batch=factory_pb2.Batch(root=b"1", anchor={"chain_id": 1})))
-    GetProduct = plain(factory_pb2.GetProductResponse(product=factory_pb2.Product(attributes={"gtin": "1"})))
-    ListProducts = plain(factory_pb2.ListProductsResponse(products=[factory_pb2.Product()]))
-    CreateApiKey = plain(account_pb2.CreateApiKeyResponse(api_key={"create_time": {"seconds": 1}}, secret="1"))
-    RevokeApiKey = plain(account_pb2.RevokeApiKeyResponse(api_key={"revoke_time": {"seconds": 1}}))
-    GetAnchor = plain(anchor_pb2.GetAnchorResponse(anchor={"location": {"chain_id": 1}, "final_time": {"seconds": 1}}))
-    GetProof = plain(anchor_pb2.GetProofResponse(anchor={}, proof={"path": [b"1"], "size": 2}))
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         self.seen(context)
@@ -122,6 +106,60 @@ class Canned(
     ) -> anchor_pb2.SubmitRootResponse:
         self.seen(context)
         return anchor_pb2.SubmitRootResponse(anchor=anchor_pb2.Anchor(size=request.size))
+
+    async def CancelBatch(
+        self, request: factory_pb2.CancelBatchRequest, context: Context
+    ) -> factory_pb2.CancelBatchResponse:
+        self.seen(context)
+        return factory_pb2.CancelBatchResponse(
+            batch=factory_pb2.Batch(root=b"1", anchor=factory_pb2.BatchAnchor(chain_id=1))
+        )
+
+    async def GetProduct(
+        self, request: factory_pb2.GetProductRequest, context: Context
+    ) -> factory_pb2.GetProductResponse:
+        self.seen(context)
+        return factory_pb2.GetProductResponse(product=factory_pb2.Product(attributes={"gtin": "1"}))
+
+    async def ListProducts(
+        self, request: factory_pb2.ListProductsRequest, context: Context
+    ) -> factory_pb2.ListProductsResponse:
+        self.seen(context)
+        return factory_pb2.ListProductsResponse(products=[factory_pb2.Product()])
+
+    async def CreateApiKey(
+        self, request: account_pb2.CreateApiKeyRequest, context: Context
+    ) -> account_pb2.CreateApiKeyResponse:
+        self.seen(context)
+        return account_pb2.CreateApiKeyResponse(api_key=account_pb2.ApiKey(create_time=NOW), secret="1")
+
+    async def RevokeApiKey(
+        self, request: account_pb2.RevokeApiKeyRequest, context: Context
+    ) -> account_pb2.RevokeApiKeyResponse:
+        self.seen(context)
+        return account_pb2.RevokeApiKeyResponse(api_key=account_pb2.ApiKey(revoke_time=NOW))
+
+    async def GetAnchor(self, request: anchor_pb2.GetAnchorRequest, context: Context) -> anchor_pb2.GetAnchorResponse:
+        self.seen(context)
+        return anchor_pb2.GetAnchorResponse(anchor=anchor_pb2.Anchor(location=PLACE, final_time=NOW))
+
+    async def GetProof(self, request: anchor_pb2.GetProofRequest, context: Context) -> anchor_pb2.GetProofResponse:
+        self.seen(context)
+        return anchor_pb2.GetProofResponse(
+            anchor=anchor_pb2.Anchor(), proof=anchor_pb2.AnchorProof(path=[b"1"], size=2)
+        )
+
+    async def WatchAnchor(
+        self, request: anchor_pb2.WatchAnchorRequest, context: Context
+    ) -> AsyncIterator[anchor_pb2.WatchAnchorResponse]:
+        self.seen(context)
+        yield anchor_pb2.WatchAnchorResponse()
+
+    async def WatchFinality(
+        self, request: anchor_pb2.WatchFinalityRequest, context: Context
+    ) -> AsyncIterator[anchor_pb2.WatchFinalityResponse]:
+        self.seen(context)
+        yield anchor_pb2.WatchFinalityResponse()
 
 
 Register = Callable[[Canned, grpc.aio.Server], None]

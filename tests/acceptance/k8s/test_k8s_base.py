@@ -56,10 +56,12 @@ def workloads() -> list[Object]:
 
 
 def pod(workload: Object) -> Object:
-    return workload["spec"]["template"]["spec"]
+    found: Object = workload["spec"]["template"]["spec"]
+    return found
 
 
 def container(workload: Object) -> Object:
+    only: Object
     (only,) = pod(workload)["containers"]
     return only
 
