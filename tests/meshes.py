@@ -12,7 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,6 +160,14 @@ def voketag(home: Path, *arguments: str, seconds: float = 120) -> "subprocess.Co
     )
 
 
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Asks twenty times a second until the condition holds; fails when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.05)
+
+
 @contextmanager
 def started(home: Path) -> Iterator[Mesh]:
     """A mesh of one's own, stopped at the end."""
@@ -167,11 +175,8 @@ def started(home: Path) -> Iterator[Mesh]:
     with (home / "up.log").open("w") as log:
         process = subprocess.Popen((*VOKETAG, "up"), cwd=ROOT, env=environment(home), stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + UP_SECONDS
-        while "The mesh is up" not in (home / "up.log").read_text():
-            assert process.poll() is None, (home / "up.log").read_text()
-            assert time.monotonic() < deadline, (home / "up.log").read_text()
-            time.sleep(0.05)
+        wait_until(lambda: "The mesh is up" in (home / "up.log").read_text() or process.poll() is not None, UP_SECONDS)
+        assert process.poll() is None, (home / "up.log").read_text()
         yield Mesh(home, process.pid)
     finally:
         process.terminate()

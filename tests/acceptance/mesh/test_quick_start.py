@@ -8,12 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.meshes import ROOT, Mesh, environment, started, voketag
+from tests.meshes import ROOT, Mesh, environment, started, voketag, wait_until
 
 README = (ROOT / "README.md").read_text()
 
@@ -99,13 +98,6 @@ def test_restart_keeps_everything_and_kills_are_mended(tmp_path: Path) -> None:
         wait_until(lambda: not [pid for pid in children.values() if Path(f"/proc/{pid}").exists()])
     with started(home) as mesh:
         assert mesh.verify(token).json["verdict"] == "VERDICT_GENUINE_CODE"
-
-
-def wait_until(condition, seconds: float = 30) -> None:  # type: ignore[no-untyped-def]
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_taken_port_is_named(tmp_path: Path) -> None:
