@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote
@@ -72,6 +73,7 @@ def client_address(metadata: Mapping[str, str], peer: str) -> str:
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
+@lru_cache(maxsize=16_384)
 def address_prefix(address: str) -> str:
     """The /24 or /48 that an address is in, so that it names a neighbourhood and not a person; '' if it is none."""
     try:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from scan.card import Card
 from scan.language import Language
-from scan.verdict import ANCHORED, Outcome
+from scan.verdict import ANCHORED, REFUSED, Outcome
 from scan.verify import Answer
 from trust.token import fold
 
@@ -40,6 +40,7 @@ class Page:
         """The page of what was found under `text`, in UTF-8; without an answer the text is no code."""
         code = fold(text)
         card = answer.card if answer else None
+        groups = [code[start : start + GROUP] for start in range(0, len(code), GROUP)]
         html = self._template.render(
             t=language.texts,
             language=language,
@@ -48,12 +49,16 @@ class Page:
             card=card,
             attributes=_attributes(card, language) if card else (),
             checks=_checks(answer) if answer else (),
-            code=[code[start : start + GROUP] for start in range(0, min(len(code), SHOWN_CHARACTERS), GROUP)],
-            cut=len(code) > SHOWN_CHARACTERS,
+            groups=groups if answer else [_shortened(text)],
             receipt=f"/api/receipt/{code}" if card and card.batch_state in BUILT else None,
+            withdrawn=card is not None and card.batch_state in REFUSED,
             style=Markup(self._style),  # noqa: S704 - our own file
         )
         return html.encode()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
 
 
 def _attributes(card: Card, language: Language) -> list[tuple[str, str]]:

@@ -1,12 +1,15 @@
 """What scan reads from PostgreSQL: the factory's view of products."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import orjson
+from asyncpg.pool import PoolConnectionProxy
 
 from mesh.database import AWAY, load_queries
 from mesh.errors import DependencyUnavailable
@@ -18,33 +21,63 @@ GONE = (*AWAY, asyncpg.InterfaceError, asyncpg.AdminShutdownError, asyncpg.Crash
 """What a query raises when its server went away, connections in use included."""
 
 
+@contextmanager
+def _reached() -> Iterator[None]:
+    try:
+        yield
+    except GONE as error:
+        raise DependencyUnavailable(dependency="PostgreSQL") from error
+
+
+class Lane:
+    """One connection kept between reads: a pool resets each that comes back, a round trip that reads do not need.
+
+    Reads wait for each other; one that fails or is given up takes its connection with it.
+    """
+
+    def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
+        self._pool = pool
+        self._turn = asyncio.Lock()
+        self._connection: PoolConnectionProxy[Any] | None = None
+
+    async def fetch(self, query: str, value: object) -> Sequence[Any]:
+        """The rows of a statement with one parameter."""
+        async with self._turn:
+            try:
+                if self._connection is None:
+                    self._connection = await self._pool.acquire()
+                return await self._connection.fetch(query, value)
+            except BaseException:
+                if self._connection is not None:
+                    self._connection.terminate()
+                    self._connection = None
+                raise
+
+
 class Store:
     """Products, read only."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
+        self._lane = Lane(pool)
         queries = load_queries(Path(__file__).parent / "sql")
         self._cards: str = queries.cards_by_product.sql
         self._tree: str = queries.tree_by_product.sql
 
     async def cards(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
         """The cards of those products that exist, by id of 16 bytes. Raises DependencyUnavailable."""
-        rows = await self._fetch(self._cards, [UUID(bytes=product_id) for product_id in product_ids])
+        with _reached():
+            rows = await self._lane.fetch(self._cards, [UUID(bytes=product_id) for product_id in product_ids])
         return {row["product_id"].bytes: _card(row) for row in rows}
 
     async def tree(self, product_id: UUID) -> Tree | None:
         """The part of the batch's tree around a product; None until it is built. Raises DependencyUnavailable."""
-        for row in await self._fetch(self._tree, product_id):
-            if row["batch_root"] is not None:
-                tiles = zip(row["tile_levels"], row["tile_indexes"], row["tile_hashes"], strict=True)
-                return Tree(row["batch_root"], row["tree_size"], tuple([Tile(*tile) for tile in tiles]))
-        return None
-
-    async def _fetch(self, query: str, value: object) -> Sequence[Any]:
-        try:
-            return await self._pool.fetch(query, value)
-        except GONE as error:
-            raise DependencyUnavailable(dependency="PostgreSQL") from error
+        with _reached():
+            row = await self._pool.fetchrow(self._tree, product_id)
+        if row is None or row["batch_root"] is None:
+            return None
+        tiles = zip(row["tile_levels"], row["tile_indexes"], row["tile_hashes"], strict=True)
+        return Tree(row["batch_root"], row["tree_size"], tuple([Tile(*tile) for tile in tiles]))
 
 
 def _card(row: Any) -> Card:

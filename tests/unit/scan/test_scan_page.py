@@ -1,0 +1,183 @@
+"""The page: sound HTML, a policy that its own parts keep, and no text that escapes."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from itertools import pairwise
+from uuid import UUID
+
+import pytest
+
+from scan.card import Card, Found
+from scan.counters import History
+from scan.language import Language, read_languages
+from scan.page import Page
+from scan.verdict import UNKNOWN, judge
+from scan.verify import Answer
+from trust.keyring import KeyState
+from trust.token import Checked
+
+PAGE, LANGUAGES = Page(), read_languages()
+NOW = datetime(2026, 11, 22, 21, 30, tzinfo=UTC)
+PRODUCT = UUID("019aab12-3456-7abc-8def-0123456789ab")
+CODE = "04" * 25
+HOSTILE = """"><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}'&amp;"""
+VOID = {"meta", "link", "path", "img", "br"}
+
+
+class Document(HTMLParser):
+    """The elements of a page; fails on tags that do not nest."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.parts: list[tuple[str, str]] = []
+        self.feed(page.decode())
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open:
+            self.parts.append((self.open[-1], data))
+
+    def within(self, tag: str) -> list[str]:
+        return [data for parent, data in self.parts if parent == tag]
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        shown = [data for parent, data in self.parts if parent != "style"]
+        return " ".join(" ".join(shown).split())
+
+
+def card(state: str = "COMPLETED", **attributes: str) -> Card:
+    given = attributes or {"name": "Café", "gtin": "07613269795179", "market": "BR"}
+    return Card(PRODUCT, UUID(int=7), 3, 1, 0, state, "Fábrica & Filhos", given)
+
+
+def answered(
+    state: str = "COMPLETED", *, key: KeyState = KeyState.SIGNING, history: History | None = None, known: bool = True
+) -> Answer:
+    found = Found(card(state), True) if known else None
+    judgement = judge(Checked(PRODUCT.bytes, 1, key), found, history)
+    return Answer(judgement, found.card if found else None, history, NOW)
+
+
+CASES: dict[str, Answer | None] = {
+    "genuine": answered(history=History(3, NOW)),
+    "first": answered("PENDING", history=History(0, None)),
+    "cancelled": answered("CANCELLED", history=History(1, NOW)),
+    "revoked": answered(key=KeyState.REVOKED, history=History(1, NOW)),
+    "degraded": answered(known=False),
+    "unknown": Answer(UNKNOWN, None, None, NOW),
+    "malformed": None,
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
+@pytest.mark.parametrize("case", CASES)
+def test_every_page_is_sound_and_accessible(case: str, language: Language) -> None:
+    page = PAGE.write(CODE, CASES[case], language)
+    document = Document(page)
+    assert page.startswith(b"<!doctype html>")
+    assert document.all("html") == [{"lang": language.tag}]
+    assert len(document.all("main")) == len(document.all("h1")) == len(document.all("title")) == 1
+    assert document.all("header")
+    assert document.all("footer")
+    ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labels = [attributes["aria-labelledby"] for attributes in document.all("section")]
+    assert set(labels) <= set(ids)
+    assert document.all("a")[0]["href"] == "#result"
+    assert all(attributes.get("aria-hidden") == "true" for attributes in document.all("svg"))
+    levels = [int(tag[1]) for tag, _ in document.elements if tag in {"h1", "h2", "h3"}]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert len(page) <= 30 * 1024
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_policy_allows_the_page_and_nothing_else(case: str) -> None:
+    page = PAGE.write(CODE, CASES[case], LANGUAGES["en"])
+    document = Document(page)
+    policy = dict(part.strip().split(" ", 1) for part in PAGE.policy.split(";"))
+    digest = hashlib.sha256("".join(document.within("style")).encode()).digest()
+    assert policy["style-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    assert policy["default-src"] == "'none'"
+    assert "unsafe" not in PAGE.policy
+    names = {name for _, attributes in document.elements for name in attributes}
+    assert "style" not in names
+    assert not {name for name in names if name.startswith("on")}
+    assert not document.all("script")
+    addresses = [a.get("href", a.get("src", "")) for tag, a in document.elements if tag in {"link", "img", "a"}]
+    assert all(address.startswith(("#", "data:", f"/api/receipt/{CODE}")) for address in addresses)
+    assert b"url(" not in page
+    assert b"@import" not in page
+
+
+@pytest.mark.parametrize("field", ["name", "gtin", "market", "note"])
+def test_hostile_attributes_stay_text(field: str) -> None:
+    hostile = Card(PRODUCT, UUID(int=7), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
+    judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, NOW))
+    document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, NOW), NOW), LANGUAGES["en"]))
+    assert not document.all("script")
+    assert not document.all("img")
+    assert document.within("dd").count(HOSTILE) == 2
+
+
+def test_hostile_text_in_the_link_stays_text() -> None:
+    document = Document(PAGE.write(HOSTILE[:50], None, LANGUAGES["en"]))
+    assert HOSTILE[:50] in document.text
+    assert not document.all("script")
+    assert len(Document(PAGE.write("<" * 512, None, LANGUAGES["en"])).text) < 512
+
+
+def test_what_is_said_of_a_genuine_code() -> None:
+    texts = LANGUAGES["en"].texts
+    said = Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).text
+    for expected in ("This code is ours", "Café", "07613269795179", "BR", "Fábrica & Filhos", "22 November 2026"):
+        assert expected in said
+    assert texts["verdict.genuine.advice"] in said
+    assert texts["item.text"] in said
+    assert f"3 {texts['history.other']}" in said
+    assert "voketag verify receipt.json" in said
+    assert "authentic" not in said.lower()
+
+
+def test_a_receipt_is_offered_where_there_is_one() -> None:
+    assert _links("genuine") == [f"/api/receipt/{CODE}"]
+    assert _links("first") == _links("cancelled") == _links("unknown") == _links("degraded") == []
+
+
+def test_what_was_not_checked_is_said() -> None:
+    texts = LANGUAGES["en"].texts
+    said = Document(PAGE.write(CODE, CASES["degraded"], LANGUAGES["en"])).text
+    for key in ("degraded.title", "product.absent", "history.unknown", "checks.scan_history.not_checked"):
+        assert texts[key] in said
+    assert texts["degraded.title"] not in Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).text
+
+
+def test_a_revoked_key_and_a_withdrawn_batch_warn_alike() -> None:
+    for case, failed in (("revoked", "checks.tag.failed"), ("cancelled", "checks.product.failed")):
+        said = Document(PAGE.write(CODE, CASES[case], LANGUAGES["en"])).text
+        assert LANGUAGES["en"].texts["verdict.blocked.title"] in said
+        assert LANGUAGES["en"].texts[failed] in said
+
+
+def _links(case: str) -> list[str]:
+    links = Document(PAGE.write(CODE, CASES[case], LANGUAGES["en"])).all("a")
+    return [link["href"] for link in links if "download" in link]

@@ -1,0 +1,62 @@
+"""Judgements: every combination of what may be found."""
+
+from dataclasses import astuple
+from datetime import UTC, datetime
+from itertools import product
+from uuid import UUID
+
+import pytest
+
+from scan.card import Card, Found
+from scan.counters import History
+from scan.verdict import UNKNOWN, Outcome, Verdict, issued, judge
+from trust.keyring import KeyState
+from trust.token import Checked
+
+P, F, N = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_CHECKED
+ID = UUID(int=5)
+HISTORY = History(2, datetime(2026, 1, 1, tzinfo=UTC))
+STATES = ("RECEIVING", "PENDING", "PROCESSING", "ANCHORING", "COMPLETED", "FAILED", "CANCELLED")
+
+
+def card(state: str = "COMPLETED", kid: int = 1) -> Card:
+    return Card(ID, UUID(int=7), 0, kid, 0, state, "Factory", {})
+
+
+def code(state: KeyState = KeyState.SIGNING) -> Checked:
+    return Checked(ID.bytes, 1, state)
+
+
+@pytest.mark.parametrize(("state", "fresh", "key"), list(product(STATES, [True, False], KeyState)))
+def test_what_speaks_against_a_code_blocks_it(state: str, fresh: bool, key: KeyState) -> None:
+    refused, revoked = state in {"FAILED", "CANCELLED"}, key is KeyState.REVOKED
+    judgement = judge(code(key), Found(card(state), fresh), HISTORY)
+    assert judgement.verdict is (Verdict.BLOCKED if refused or revoked else Verdict.GENUINE_CODE)
+    anchor = P if state == "COMPLETED" else N
+    assert astuple(judgement.checks) == (F if revoked else P, F if refused else P, P, anchor)
+    assert judgement.degraded is not fresh
+
+
+def test_valkey_away() -> None:
+    judgement = judge(code(), Found(card(), True), None)
+    assert (judgement.verdict, judgement.degraded) == (Verdict.GENUINE_CODE, True)
+    assert astuple(judgement.checks) == (P, P, N, P)
+
+
+def test_postgresql_away_and_the_product_not_remembered() -> None:
+    judgement = judge(code(), None, HISTORY)
+    assert (judgement.verdict, judgement.degraded) == (Verdict.GENUINE_CODE, True)
+    assert astuple(judgement.checks) == (P, N, P, N)
+    assert judge(code(KeyState.REVOKED), None, None).verdict is Verdict.BLOCKED
+
+
+def test_who_issued_it() -> None:
+    assert issued(code(), Found(card(), True))
+    assert issued(code(), None)
+    assert not issued(code(), Found(None, True))
+    assert not issued(code(), Found(card(kid=2), True)), "one of our keys, not the one it was issued under"
+
+
+def test_unknown_tells_nothing_apart() -> None:
+    assert astuple(UNKNOWN.checks) == (F, N, N, N)
+    assert not UNKNOWN.degraded
