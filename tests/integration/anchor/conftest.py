@@ -1,39 +1,23 @@
-import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-import uvloop
 
 from mesh.config import DatabaseSettings
 from mesh.database import connect
 from mesh.local.anvil import AnvilServer
-from tests.integration.anchor.databases import as_anchor, migrated
+from tests.databases import Databases
 from tests.integration.anchor.world import Ground, World
-from tests.servers import AnvilAddress, PostgresAddress, start_anvil
-
-
-@pytest.fixture(scope="session")
-def template(postgres: PostgresAddress) -> str:
-    """A migrated database to copy."""
-    name = f"anchor_{secrets.token_hex(6)}"
-    uvloop.run(migrated(postgres.dsn, postgres.password, name))
-    return name
+from tests.servers import AnvilAddress, start_anvil
 
 
 @pytest.fixture
-async def database(postgres: PostgresAddress, template: str) -> AsyncIterator[DatabaseSettings]:
+async def database(databases: Databases) -> AsyncIterator[DatabaseSettings]:
     """A database of one's own, by the service's role."""
-    name = f"anchor_{secrets.token_hex(6)}"
-    server = await asyncpg.connect(postgres.dsn)
-    try:
-        await server.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-        yield as_anchor(postgres.host, postgres.port, postgres.password, name)
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await server.close()
+    async with databases.clone("anchor") as database:
+        yield database.settings("anchor")
 
 
 @pytest.fixture

@@ -4,15 +4,17 @@ import asyncio
 import signal
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from mesh.config import DatabaseSettings
 from mesh.database import connect
 from mesh.local.anvil import AnvilServer
-from tests.integration.anchor.databases import as_anchor, migrated
+from mesh.migrate import ensure_roles
+from tests.databases import Database, bring_up
 from tests.integration.anchor.processes import outcome, running, settings
 from tests.integration.anchor.world import Ground, World
-from tests.servers import PASSWORD, start_postgres
+from tests.servers import PASSWORD, PostgresAddress, start_postgres
 
 STEPS = {
     "nothing done": ("check:after", "1", []),
@@ -68,11 +70,22 @@ async def test_the_chain_goes_away_and_comes_back(
     await bent.assert_anchored_once(submissions)
 
 
+async def schema_on(server: PostgresAddress) -> DatabaseSettings:
+    """Anchor's schema in a server that is about to be killed."""
+    owner = await asyncpg.connect(server.dsn)
+    try:
+        await ensure_roles(owner, {"anchor": server.password})
+        await bring_up(owner, "anchor")
+    finally:
+        await owner.close()
+    return Database("postgres", server).settings("anchor")
+
+
 async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Path) -> None:
     postgres = await start_postgres(tmp_path, durable=True)
     try:
-        await migrated(postgres.dsn(), PASSWORD, "anchor")
-        database = as_anchor("127.0.0.1", postgres.port, PASSWORD, "anchor")
+        server = PostgresAddress("127.0.0.1", postgres.port, "voketag", PASSWORD, postgres.dsn())
+        database = await schema_on(server)
         env = settings(database, ground, tmp_path)
         async with await connect(database, schema="anchor") as pool, running("anchor", "submit", env=env) as process:
             world = World(pool, ground)
