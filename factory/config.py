@@ -52,7 +52,7 @@ class WorkerSettings(LogSettings, DatabaseSettings, ValkeySettings):
     """Settings of `python -m factory work`."""
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
-    anchor_target: str = Field(description="gRPC target of the anchor service")
+    anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
     lease_seconds: float = Field(default=10.0, ge=0.5, description="a dead worker's job is taken over after so long")

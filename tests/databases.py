@@ -60,17 +60,22 @@ class Databases:
     @asynccontextmanager
     async def clone(self, *services: str) -> AsyncIterator[Database]:
         """A database with the schemas of these services, dropped in the end."""
-        owner = await asyncpg.connect(self._server.dsn)
+        database = Database(f"test_{secrets.token_hex(8)}", self._server)
+        async with self._owner() as owner:
+            await _create(owner, database.name, await self._template(owner, services))
         try:
-            template = await self._template(owner, services)
-            database = Database(f"test_{secrets.token_hex(8)}", self._server)
-            await _create(owner, database.name, template)
-            try:
-                yield database
-            finally:
-                await owner.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+            yield database
         finally:
-            await owner.close()
+            async with self._owner() as owner:
+                await owner.execute(f"DROP DATABASE {database.name} WITH (FORCE)")
+
+    @asynccontextmanager
+    async def _owner(self) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+        connection = await asyncpg.connect(self._server.dsn)
+        try:
+            yield connection
+        finally:
+            await connection.close()
 
     async def _template(self, owner: "asyncpg.Connection[asyncpg.Record]", services: tuple[str, ...]) -> str:
         if services not in self._templates:

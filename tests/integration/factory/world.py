@@ -28,6 +28,7 @@ from mesh.local.process import Child
 from mesh.local.secrets import Secrets
 from mesh.server import Server
 from tests.databases import Database
+from tests.fakes.final_anchor import FinalAnchor
 from tests.servers import ValkeyAddress, free_port
 from trust import canonical, merkle
 from trust.token import Keyring, check
@@ -321,3 +322,14 @@ def audit_detail(row: Any) -> dict[str, Any]:
     """The detail of an audit row."""
     detail: dict[str, Any] = json.loads(row["detail"])
     return detail
+
+
+@asynccontextmanager
+async def working(ground: Ground, anchor: FinalAnchor) -> AsyncIterator[Child]:
+    """A worker process, killed in the end; a dead one's jobs are taken over after a second."""
+    child = ground.process("work", ANCHOR_TARGET=anchor.target, LEASE_SECONDS=1.0)
+    await child.start()
+    try:
+        yield child
+    finally:
+        await child.kill()

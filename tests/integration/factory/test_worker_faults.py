@@ -1,0 +1,102 @@
+"""Workers that die, stop, or find their job poisoned; every test starts workers of its own."""
+
+import asyncpg
+import pytest
+from voketag.factory.v1 import factory_pb2
+
+from tests.fakes.final_anchor import FinalAnchor
+from tests.integration.factory.world import Customer, Ground, eventually, working
+from trust import canonical, merkle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+COMPLETED = factory_pb2.BATCH_STATE_COMPLETED
+FAILED = factory_pb2.BATCH_STATE_FAILED
+
+
+async def test_build_survives_kill_9_of_two_workers(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:
+    count = 300_000
+    batch_id = (await customer.order(count, template={"brand": "Voke"})).batch.batch_id
+    at_least = 0
+    for _ in range(2):
+        async with working(ground, anchor) as child:
+
+            async def further(past: int = at_least) -> int:
+                issued = (await customer.batch(batch_id)).issued_count
+                return issued if issued > past else 0
+
+            at_least = await eventually(further)
+            await child.kill()
+        assert (await customer.batch(batch_id)).state == factory_pb2.BATCH_STATE_PROCESSING
+    async with working(ground, anchor):
+        batch = await customer.reached(batch_id, COMPLETED, within=60)
+    assert [request.batch_id for request in anchor.requests].count(batch_id) >= 1
+    async with ground.owner() as owner:
+        stored = await owner.fetch(
+            "SELECT product_id, index FROM products WHERE batch_id = $1 ORDER BY index", batch_id
+        )
+    assert [row["index"] for row in stored] == list(range(count))
+    digest = canonical.attributes_digest(canonical.attributes_bytes({"brand": "Voke"}))
+    own = asyncpg.pgproto.pgproto.UUID(batch_id).bytes
+    leaves = [
+        merkle.leaf_hash(canonical.product_leaf(own, row["index"], row["product_id"].bytes, digest)) for row in stored
+    ]
+    assert merkle.root(leaves) == batch.root
+
+
+async def test_stopping_worker_hands_its_batch_over(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:
+    batch_id = (await customer.order(400_000)).batch.batch_id
+
+    async def issuing() -> bool:
+        return (await customer.batch(batch_id)).issued_count > 0
+
+    async with working(ground, anchor) as child:
+        await eventually(issuing)
+        await child.stop(grace=8)
+        assert await child.wait() == 0
+    stopped = await customer.batch(batch_id)
+    assert stopped.issued_count < 400_000
+    async with working(ground, anchor):
+        # At once, and not after the lease of a worker that died.
+        batch = await customer.reached(batch_id, COMPLETED, within=60)
+    assert batch.issued_count == 400_000
+
+
+async def test_job_that_kills_its_workers_ends_on_hold(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:
+    batch_id = (await customer.order(10)).batch.batch_id
+    async with ground.owner() as owner:
+        # As if eight workers had picked it up and died.
+        await owner.execute("UPDATE pgqueuer SET attempts = 8 WHERE entrypoint = 'batch.build'")
+        async with working(ground, anchor):
+            batch = await customer.reached(batch_id, FAILED)
+
+            async def held() -> int:
+                query = "SELECT attempts FROM pgqueuer WHERE entrypoint = 'batch.build' AND status = 'failed'"
+                return int(await owner.fetchval(query) or 0)
+
+            assert await eventually(held) == 9
+        await owner.execute("DELETE FROM pgqueuer")
+    assert batch.failure
+
+
+async def test_finality_goes_on_where_it_stopped(ground: Ground, customer: Customer) -> None:
+    later = FinalAnchor(at_once=False)
+    await later.start()
+    async with ground.owner() as owner:
+        await owner.execute("UPDATE finality SET position = 0")
+    try:
+        async with working(ground, later):
+            first = (await customer.order(5)).batch.batch_id
+            second = (await customer.order(5)).batch.batch_id
+            for batch_id in (first, second):
+                await customer.reached(batch_id, factory_pb2.BATCH_STATE_ANCHORING)
+            later.finalise(first)
+            await customer.reached(first, COMPLETED)
+        later.finalise(second)
+        assert (await customer.batch(second)).state == factory_pb2.BATCH_STATE_ANCHORING
+        async with working(ground, later):
+            await customer.reached(second, COMPLETED)
+    finally:
+        await later.stop()
+    async with ground.owner() as owner:
+        assert await owner.fetchval("SELECT position FROM finality") == 2
