@@ -103,9 +103,9 @@ async def patiently(ask: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
         try:
             return await ask()
-        except ChainUnavailableError:
+        except ChainUnavailableError as error:
             if asyncio.get_running_loop().time() + RETRY_SECONDS > deadline:
-                raise
+                raise ChainUnavailableError(f"the chain cannot be reached: {error}") from error
         await asyncio.sleep(RETRY_SECONDS)
 
 
