@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+import structlog
+
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
+
+log = structlog.get_logger()
 
 LOAD_SECONDS = 1.0
 LOAD_PRODUCTS = 1_000
@@ -173,6 +177,8 @@ class Cards:
                 await self._read([])
             except DependencyUnavailable:
                 continue
+            except Exception:
+                log.exception("PostgreSQL answers, but not as it should")
             self._presence.here()
         self._probe = None
 

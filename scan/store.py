@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -43,15 +43,22 @@ class Lane:
     async def fetch(self, query: str, value: object) -> Sequence[Any]:
         """The rows of a statement with one parameter."""
         async with self._turn:
-            try:
-                if self._connection is None:
-                    self._connection = await self._pool.acquire()
-                return await self._connection.fetch(query, value)
-            except BaseException:
-                if self._connection is not None:
-                    self._connection.terminate()
-                    self._connection = None
-                raise
+            if self._connection is not None:
+                with suppress(asyncpg.InterfaceError):  # it was lost while nobody read
+                    return await self._read(query, value)
+            return await self._read(query, value)
+
+    async def _read(self, query: str, value: object) -> Sequence[Any]:
+        try:
+            if self._connection is None:
+                self._connection = await self._pool.acquire()
+            return await self._connection.fetch(query, value)
+        except BaseException:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(asyncpg.InterfaceError):  # a lost one has left the pool already
+                    connection.terminate()
+            raise
 
 
 class Store:
