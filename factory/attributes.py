@@ -61,6 +61,7 @@ class AttributeRefused(Exception):
         self.fault = Fault(column[:40], reason, message)
 
 
+@lru_cache(maxsize=4096)  # the units of one product come together
 def is_gtin(text: str) -> bool:
     """True for a GTIN-8, -12, -13 or -14 with its check digit (GS1 General Specifications 7.9)."""
     if len(text) not in GTIN_LENGTHS or not (text.isascii() and text.isdigit()):
@@ -69,7 +70,7 @@ def is_gtin(text: str) -> bool:
     return (3 * sum(digits[::2]) + sum(digits[1::2]) - _ZERO_DIGITS_SUM) % 10 == 0
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4096)  # so do days
 def is_date(text: str) -> bool:
     """True for YYYY-MM-DD, one of ISO 8601's forms, of a day that there is."""
     if len(text) != 10 or text[4] != "-" or text[7] != "-":

@@ -10,7 +10,8 @@ from factory.attributes import RULES, AttributeRefused, Fault, Reason, encode
 CHUNK_ROWS = 1_000
 """Rows in a chunk at most."""
 
-_COLUMNS = tuple((column, attrgetter(column), rule) for column, rule in RULES.items())
+_VALUES = attrgetter(*RULES)
+_CHECKS = tuple((column, rule.accepts) for column, rule in RULES.items())
 
 
 class Row(Protocol):
@@ -65,10 +66,10 @@ def check_rows(rows: Sequence[Row], first_row: int, template: Mapping[str, str])
 
 def _encoded(row: Row, template: Mapping[str, str]) -> bytes | None:
     own: dict[str, str] = {}
-    for column, value_of, rule in _COLUMNS:
-        if value := value_of(row):
-            if not rule.accepts(value):
-                raise AttributeRefused(column, rule.reason, rule.message)
+    for (column, accepts), value in zip(_CHECKS, _VALUES(row), strict=True):
+        if value:
+            if not accepts(value):
+                raise AttributeRefused(column, RULES[column].reason, RULES[column].message)
             own[column] = value
     if extra := row.attributes:
         if clash := RULES.keys() & extra.keys():
