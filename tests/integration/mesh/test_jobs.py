@@ -1,0 +1,210 @@
+"""Jobs on a real queue: in the caller's transaction, counted at pick-up, held when given up, taken over from the dead."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import asyncpg
+import pytest
+
+from mesh.database import connect
+from mesh.jobs import Again, Handler, Job, Jobs, Worker
+from tests.databases import Database, Databases
+
+JOBS = Jobs("factory")
+
+
+@pytest.fixture
+async def database(databases: Databases) -> AsyncIterator[Database]:
+    async with databases.clone("factory") as database:
+        yield database
+
+
+@pytest.fixture
+async def pool(database: Database) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
+    async with await connect(database.settings("factory"), schema="factory") as pool:
+        yield pool
+
+
+class Recorder:
+    """A handler that keeps what it was given, and does what the test says."""
+
+    def __init__(self, then: Callable[[Job], Awaitable[None]] | None = None, max_attempts: int = 8) -> None:
+        self.jobs: list[Job] = []
+        self.given_up: list[tuple[Job, str]] = []
+        self._then = then
+        self._happened = asyncio.Event()
+        self.handler = Handler(self._run, self._give_up, max_attempts)
+
+    async def _run(self, job: Job) -> None:
+        self.jobs.append(job)
+        self._happened.set()
+        if self._then:
+            await self._then(job)
+
+    async def _give_up(self, job: Job, reason: str) -> None:
+        self.given_up.append((job, reason))
+        self._happened.set()
+
+    async def until(self, happened: Callable[[], bool]) -> None:
+        async with asyncio.timeout(15):
+            while not happened():
+                self._happened.clear()
+                await self._happened.wait()
+
+
+@asynccontextmanager
+async def working(database: Database, recorder: Recorder) -> AsyncIterator[Worker]:
+    worker = Worker(
+        database.settings("factory"),
+        schema="factory",
+        handlers={"work": recorder.handler},
+        random=Random(1),
+        lease_seconds=1.0,
+    )
+    running = asyncio.create_task(worker.run())
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        await asyncio.wait_for(running, 15)
+
+
+async def rows(pool: Any) -> list[tuple[str, int]]:
+    return [tuple(row) for row in await pool.fetch("SELECT status::text, attempts FROM pgqueuer ORDER BY id")]
+
+
+async def emptied(pool: Any) -> None:
+    async with asyncio.timeout(10):
+        while await pool.fetchval("SELECT count(*) FROM pgqueuer"):
+            await asyncio.sleep(0.05)
+
+
+async def test_job_is_run_once_it_is_committed_and_only_then(database: Database, pool: Any) -> None:
+    recorder = Recorder()
+    async with working(database, recorder):
+        async with pool.acquire() as connection:
+            with pytest.raises(ZeroDivisionError):
+                async with connection.transaction():
+                    await JOBS.enqueue(connection, "work", b"rolled back")
+                    raise ZeroDivisionError
+            async with connection.transaction():
+                await JOBS.enqueue(connection, "work", b"kept")
+                assert not recorder.jobs
+        await recorder.until(lambda: bool(recorder.jobs))
+        await emptied(pool)
+    assert [(job.name, job.payload, job.attempt) for job in recorder.jobs] == [("work", b"kept", 1)]
+
+
+async def test_job_with_the_key_of_a_waiting_one_is_not_added(pool: Any) -> None:
+    for key in ("a", "a", "b", None, None):
+        await JOBS.enqueue(pool, "work", b"", dedupe_key=key)
+    assert len(await rows(pool)) == 4
+
+
+async def test_failing_job_is_tried_again_and_then_held(database: Database, pool: Any) -> None:
+    async def fail(job: Job) -> None:
+        raise ValueError(f"attempt {job.attempt} failed")
+
+    recorder = Recorder(fail, max_attempts=2)
+    await JOBS.enqueue(pool, "work", b"bad")
+    async with working(database, recorder):
+        await recorder.until(lambda: bool(recorder.given_up))
+    assert [job.attempt for job in recorder.jobs] == [1, 2]
+    assert [(job.attempt, reason) for job, reason in recorder.given_up] == [(2, "attempt 2 failed")]
+    assert await rows(pool) == [("failed", 2)]
+
+
+async def test_waiting_for_what_is_away_counts_no_attempt(database: Database, pool: Any) -> None:
+    async def away_four_times(job: Job) -> None:
+        if len(recorder.jobs) <= 4:
+            raise Again(0.0, "away")
+
+    recorder = Recorder(away_four_times, max_attempts=2)
+    await JOBS.enqueue(pool, "work", b"")
+    async with working(database, recorder):
+        await recorder.until(lambda: len(recorder.jobs) == 5)
+        await emptied(pool)
+    assert {job.attempt for job in recorder.jobs} == {1}
+    assert not recorder.given_up
+
+
+async def _die(pool: Any, attempts: int) -> None:
+    """As a worker leaves a job that it picked up and died of."""
+    await pool.execute(
+        "UPDATE pgqueuer SET status = 'picked', attempts = $1, heartbeat = now() - interval '1 minute', "
+        "queue_manager_id = gen_random_uuid()",
+        attempts,
+    )
+
+
+async def test_dead_workers_job_is_taken_over_and_counted(database: Database, pool: Any) -> None:
+    recorder = Recorder()
+    await JOBS.enqueue(pool, "work", b"orphan")
+    await _die(pool, 1)
+    async with working(database, recorder):
+        await recorder.until(lambda: bool(recorder.jobs))
+        await emptied(pool)
+    assert [job.attempt for job in recorder.jobs] == [2]
+
+
+async def test_job_that_kills_its_workers_is_held_without_another_try(database: Database, pool: Any) -> None:
+    recorder = Recorder(max_attempts=3)
+    await JOBS.enqueue(pool, "work", b"deadly")
+    await _die(pool, 3)
+    async with working(database, recorder):
+        await recorder.until(lambda: bool(recorder.given_up))
+    assert not recorder.jobs
+    assert await rows(pool) == [("failed", 4)]
+
+
+async def test_long_job_keeps_its_lease(database: Database, pool: Any) -> None:
+    release = asyncio.Event()
+
+    async def long(_: Job) -> None:
+        await release.wait()
+
+    recorder = Recorder(long)
+    await JOBS.enqueue(pool, "work", b"long")
+    async with working(database, recorder), working(database, recorder):
+        await recorder.until(lambda: bool(recorder.jobs))
+        with pytest.raises(TimeoutError):  # three leases long
+            async with asyncio.timeout(3):
+                await recorder.until(lambda: len(recorder.jobs) > 1)
+        release.set()
+        await emptied(pool)
+    assert len(recorder.jobs) == 1
+
+
+async def test_stopping_worker_says_so_to_its_jobs_and_waits_for_them(database: Database, pool: Any) -> None:
+    ended: list[bytes] = []
+
+    async def until_stopped(job: Job) -> None:
+        await job.stopping.wait()
+        ended.append(job.payload)
+
+    recorder = Recorder(until_stopped)
+    await JOBS.enqueue(pool, "work", b"under way")
+    async with working(database, recorder):
+        await recorder.until(lambda: bool(recorder.jobs))
+    assert ended == [b"under way"]
+    assert await rows(pool) == []
+
+
+async def test_worker_goes_on_after_its_connections_were_cut(database: Database, pool: Any) -> None:
+    recorder = Recorder()
+    owner = await asyncpg.connect(database.dsn)
+    try:
+        async with working(database, recorder):
+            await JOBS.enqueue(pool, "work", b"before")
+            await recorder.until(lambda: bool(recorder.jobs))
+            await emptied(pool)
+            own = pool.get_size()
+            cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = $2"
+            assert len(await owner.fetch(cut, database.name, "voketag_factory")) > own
+            await JOBS.enqueue(owner, "work", b"after")
+            await recorder.until(lambda: len(recorder.jobs) == 2)
+    finally:
+        await owner.close()
