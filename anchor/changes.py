@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from anchor.lease import DATABASE_GONE
+from anchor.store import GONE
 from mesh.errors import RateLimited, ShuttingDown
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ class Changes:
             try:
                 async with self._pool.acquire() as connection:
                     await self._listen_on(connection)
-            except DATABASE_GONE as error:
+            except GONE as error:
                 log.warning("not listening: PostgreSQL is away", error=repr(error))
             await asyncio.sleep(self._poll)
 

@@ -5,12 +5,8 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from uuid import UUID
 
-import asyncpg
-
 from anchor.journal import Journal
-from mesh.database import AWAY
-
-DATABASE_GONE = (*AWAY, asyncpg.InterfaceError)
+from anchor.store import GONE
 
 
 class Lease:
@@ -36,7 +32,7 @@ class Lease:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            with suppress(*DATABASE_GONE):  # then the lease runs out by itself
+            with suppress(*GONE):  # then the lease runs out by itself
                 await self._journal.release(fence)
         for task in done:
             task.result()

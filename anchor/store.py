@@ -1,6 +1,7 @@
 """Submissions, anchors and tiles in PostgreSQL, for the gRPC server."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,8 +11,8 @@ import asyncpg
 from anchor.submission import Anchor, Leaf, Location, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
-from mesh.database import load_queries
-from mesh.errors import AnchorConflict
+from mesh.database import AWAY, load_queries
+from mesh.errors import AnchorConflict, DependencyUnavailable
 from mesh.idempotency import RequestKey
 from trust.canonical import SubjectKind
 
@@ -25,10 +26,21 @@ PROGRESS: Mapping[str | None, Progress] = {
     "mined": Progress.MINED,
     "final": Progress.FINAL,
 }
+GONE = (*AWAY, asyncpg.InterfaceError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+"""What a statement raises when its server went away, connections in use included."""
+
+
+@contextmanager
+def reached() -> Iterator[None]:
+    """Turns a server that went away into DependencyUnavailable."""
+    try:
+        yield
+    except GONE as error:
+        raise DependencyUnavailable(dependency="PostgreSQL") from error
 
 
 class Store:
-    """The server's statements, on a pool of the role `voketag_anchor`."""
+    """The server's statements, on a pool of the role `voketag_anchor`. All raise DependencyUnavailable."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]", new_id: IdSource) -> None:
         self._pool = pool
@@ -40,6 +52,11 @@ class Store:
 
         Raises AnchorConflict when another root was submitted for the subject, RequestIdReused.
         """
+        with reached():
+            return await self._insert(submission, key) or await self._submitted_before(submission, key)
+
+    async def _insert(self, submission: Submission, key: RequestKey) -> Anchor | None:
+        """The new anchor; None when the subject or the request was there before."""
         submission_id = self._new_id()
         resource = f"anchor/{submission.subject_id}"
         detail = {"kind": submission.kind, "root": submission.root.hex(), "size": submission.size}
@@ -59,9 +76,9 @@ class Store:
                 **dict(zip((*columns, "address_prefix", "detail"), entry, strict=True)),
             )
         except asyncpg.UniqueViolationError:
-            row = None
+            return None
         if row is None:
-            return await self._submitted_before(submission, key)
+            return None
         audit.settled()
         return Anchor(submission_id, submission, Progress.PENDING, row["created_at"])
 
@@ -79,7 +96,8 @@ class Store:
 
     async def find(self, kind: SubjectKind, subject_id: UUID) -> Anchor | None:
         """How far a subject's anchoring is; None when nothing was submitted for it."""
-        row = await self._find(self._pool, kind, subject_id)
+        with reached():
+            row = await self._find(self._pool, kind, subject_id)
         return _anchor(row) if row else None
 
     async def _find(self, connection: Any, kind: SubjectKind, subject_id: UUID) -> Any:
@@ -87,19 +105,22 @@ class Store:
 
     async def final_after(self, position: int, limit: int) -> list[tuple[int, Anchor]]:
         """Anchors that became final after a position, with theirs, in order; they may end before the last one does."""
-        rows = self._queries.final_anchors(self._pool, after=position, limit=limit)
-        return [(row["position"], _anchor(row)) async for row in rows]
+        with reached():
+            rows = self._queries.final_anchors(self._pool, after=position, limit=limit)
+            return [(row["position"], _anchor(row)) async for row in rows]
 
     async def tree(self, tree_id: int) -> tuple[bytes, int]:
         """Root and size of an anchored tree."""
-        row = await self._queries.find_tree(self._pool, tree_id=tree_id)
+        with reached():
+            row = await self._queries.find_tree(self._pool, tree_id=tree_id)
         return row["root"], row["size"]
 
     async def tiles(self, tree_id: int, wanted: list[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
         """The hashes of these tiles (level, number) of a tree."""
         levels, numbers = [level for level, _ in wanted], [number for _, number in wanted]
-        rows = self._queries.read_tiles(self._pool, tree_id=tree_id, levels=levels, numbers=numbers)
-        return {(row["level"], row["number"]): row["hashes"] async for row in rows}
+        with reached():
+            rows = self._queries.read_tiles(self._pool, tree_id=tree_id, levels=levels, numbers=numbers)
+            return {(row["level"], row["number"]): row["hashes"] async for row in rows}
 
 
 def _anchor(row: Any) -> Anchor:

@@ -9,8 +9,9 @@ import structlog
 from anchor.chain import Chain, ChainUnavailableError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal, LeaseLostError
-from anchor.lease import DATABASE_GONE, Lease
+from anchor.lease import Lease
 from anchor.metrics import Metrics
+from anchor.store import GONE
 from anchor.transaction import State
 from anchor.window import Windows
 
@@ -58,7 +59,7 @@ class Submitter:
                 await lease.holding(work)
             except LeaseLostError as error:
                 log.warning("the lease is lost", error=str(error))
-            except DATABASE_GONE as error:
+            except GONE as error:
                 log.warning("PostgreSQL is away", error=repr(error))
             finally:
                 self._metrics.leading.set(0)

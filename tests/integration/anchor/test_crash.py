@@ -9,11 +9,12 @@ import pytest
 
 from mesh.config import DatabaseSettings
 from mesh.database import connect
+from mesh.errors import DependencyUnavailable
 from mesh.local.anvil import AnvilServer
 from mesh.migrate import ensure_roles
 from tests.databases import Database, bring_up
 from tests.integration.anchor.processes import outcome, running, settings
-from tests.integration.anchor.world import Ground, World
+from tests.integration.anchor.world import Ground, World, batch, request
 from tests.servers import PASSWORD, PostgresAddress, start_postgres
 
 STEPS = {
@@ -81,7 +82,8 @@ async def schema_on(server: PostgresAddress) -> DatabaseSettings:
     return Database("postgres", server).settings("anchor")
 
 
-async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["stop", "kill"])
+async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Path, way: str) -> None:
     postgres = await start_postgres(tmp_path, durable=True)
     try:
         server = PostgresAddress("127.0.0.1", postgres.port, "voketag", PASSWORD, postgres.dsn())
@@ -91,7 +93,9 @@ async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Pat
             world = World(pool, ground)
             submissions = await world.submit(3)
             await all_final(world)
-            await postgres.kill()
+            await getattr(postgres, way)()
+            with pytest.raises(DependencyUnavailable):
+                await world.store.submit(batch(), request())
             await postgres.start()
             submissions += await world.submit(3)
             await all_final(world)
