@@ -1,7 +1,8 @@
 """Working ahead of who takes the results, until there are no more or the server drains."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeVar
 
 from mesh.errors import ShuttingDown
@@ -9,7 +10,7 @@ from mesh.errors import ShuttingDown
 T = TypeVar("T")
 
 
-async def ahead(items: AsyncIterator[T], depth: int, closing: asyncio.Event) -> AsyncIterator[T]:
+async def ahead(items: AsyncGenerator[T, None], depth: int, closing: asyncio.Event) -> AsyncGenerator[T, None]:
     """The same items, made while the one before is being used: at most `depth` wait, and one more is in the making.
 
     An error of `items` comes in its place, after the items before it. Raises ShuttingDown once `closing` is set.
@@ -18,8 +19,9 @@ async def ahead(items: AsyncIterator[T], depth: int, closing: asyncio.Event) -> 
 
     async def make() -> None:
         try:
-            async for item in items:
-                await ready.put(item)
+            async with aclosing(items):
+                async for item in items:
+                    await ready.put(item)
         except Exception as error:  # noqa: BLE001 - raised again for who takes the items
             await ready.put(error)
         else:

@@ -9,7 +9,6 @@ from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, facto
 
 from factory.account_service import AccountService
 from factory.accounts import Accounts, ApiKeyAuthenticator
-from factory.anchoring import AnchorClient
 from factory.building import Building
 from factory.changes import Changes
 from factory.config import FactorySettings, WorkerSettings, secret_bytes
@@ -17,6 +16,7 @@ from factory.finality import Finality
 from factory.imports import Imports
 from factory.minting import Tokens, raw_uuid7
 from factory.ordering import Orders
+from factory.peers import AnchorClient
 from factory.products import Products
 from factory.service import FactoryService
 from factory.store import Store

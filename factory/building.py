@@ -4,13 +4,13 @@ from uuid import UUID
 
 import structlog
 
-from factory.anchoring import AnchorClient
 from factory.batch import Batch, BatchState
 from factory.changes import Changes
 from factory.imports import BUILD
 from factory.issuing import SupersededError, Tree, commit
 from factory.minting import Minter, RawIdSource
 from factory.ordering import whole
+from factory.peers import AnchorClient
 from factory.store import Store
 from mesh import audit
 from mesh.errors import AnchorConflict, BatchStateConflict, DependencyUnavailable

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from factory.anchoring import AnchorClient
 from factory.changes import Changes
+from factory.peers import AnchorClient
 from factory.store import FinalRoot, Store
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence

@@ -5,7 +5,7 @@ same header finds the batch again, and a repeated chunk gets the tokens it was g
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -119,14 +119,14 @@ class Imports:
         """Ends the imports under way after the chunk each is at: the server drains."""
         self._closing.set()
 
-    async def run(self, factory_id: UUID, frames: AsyncIterator[Frame]) -> AsyncIterator[Answer]:
+    async def run(self, factory_id: UUID, frames: AsyncIterator[Frame]) -> AsyncGenerator[Answer, None]:
         """The answers to a stream of frames. Raises the errors that the contract of ImportProducts names."""
         header = await anext(frames, None)
         if not isinstance(header, Header):
             raise StreamHeaderExpected
         session = await self._open(factory_id, header)
         yield Opened(session.batch)
-        async with aclosing(ahead(session.steps(frames), DEPTH, self._closing)) as steps:  # type: ignore[type-var]
+        async with aclosing(ahead(session.steps(frames), DEPTH, self._closing)) as steps:
             async for step in steps:
                 yield await step()
 
@@ -165,7 +165,7 @@ class _Session:
         new_id, batch_id = imports.new_product_id, batch.batch_id.bytes
         self._minter = Minter(new_id, batch_id=batch_id, template=batch.template, kid=kid)
 
-    async def steps(self, frames: AsyncIterator[Frame]) -> AsyncIterator[Step]:
+    async def steps(self, frames: AsyncIterator[Frame]) -> AsyncGenerator[Step, None]:
         """What is to be done for each frame, prepared as far as it can be before the one before is done."""
         async for frame in frames:
             if isinstance(frame, Header):

@@ -1,7 +1,7 @@
 """Orders of batches: created with their job in one transaction, read, listed, watched, cancelled."""
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from itertools import repeat
 from uuid import UUID
@@ -114,7 +114,7 @@ class Orders:
         more = self._pages.encode(str(page[-1].batch_id), scope=scope) if len(found) > size else ""
         return BatchPage(page, more)
 
-    async def watch(self, factory_id: UUID, batch_id: UUID) -> AsyncIterator[Batch]:
+    async def watch(self, factory_id: UUID, batch_id: UUID) -> AsyncGenerator[Batch, None]:
         """The batch now and at every change, until nothing more happens. Raises BatchNotFound, ShuttingDown."""
         seen: Batch | None = None
         with self._changes.waiting(batch_id) as waiter:

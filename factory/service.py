@@ -41,7 +41,7 @@ class FactoryService(factory_pb2_grpc.FactoryServiceServicer):
     ) -> AsyncIterator[pb.ImportProductsResponse]:
         """Orders a batch of products that come row by row."""
         frames = convert.frames(request_iterator)
-        async with aclosing(self._imports.run(caller().uuid, frames)) as answers:  # type: ignore[type-var]
+        async with aclosing(self._imports.run(caller().uuid, frames)) as answers:
             async for answer in answers:
                 yield convert.answer_message(answer, self._url_prefix)
 
@@ -63,7 +63,7 @@ class FactoryService(factory_pb2_grpc.FactoryServiceServicer):
 
     async def WatchBatch(self, request: pb.WatchBatchRequest, context: Any) -> AsyncIterator[pb.WatchBatchResponse]:
         """Sends a batch now and at every change."""
-        async with aclosing(self._orders.watch(caller().uuid, UUID(request.batch_id))) as states:  # type: ignore[type-var]
+        async with aclosing(self._orders.watch(caller().uuid, UUID(request.batch_id))) as states:
             async for batch in states:
                 yield pb.WatchBatchResponse(batch=convert.batch_message(batch))
 

@@ -1,4 +1,4 @@
-"""Jobs on a real queue: in the caller's transaction, counted at pick-up, held when given up, taken over from the dead."""
+"""Jobs on a real queue: in the caller's transaction, counted at pick-up, taken over from the dead, held in the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
