@@ -1,6 +1,6 @@
 """ImportProducts over real gRPC on loopback beside a raw COPY of the same rows, in one run; and batches of 1,000.
 
-Run from the repository: python bench/factory.py [PRODUCTS]. Server, client and PostgreSQL are processes of their own;
+Run from the repository: python -m bench.factory [PRODUCTS]. Server, client and PostgreSQL are processes of their own;
 each one's CPU is by /proc, memory is the peak of the resident set (VmHWM).
 """
 
@@ -11,28 +11,32 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "gen")]
 
 import grpc
 import uvloop
 from voketag.factory.v1 import factory_pb2, factory_pb2_grpc
 
 from factory.importing import check_rows
-from factory.minting import COLUMNS, Minter, raw_uuid7
+from factory.issuing import Rows, Tree
+from factory.minting import COLUMNS, Minter, Tokens, raw_uuid7
 from mesh.local.process import Child
 from mesh.local.secrets import Secrets
 from tests.databases import Databases
 from tests.integration.factory.world import Door, Ground
 from tests.servers import PASSWORD, PostgresAddress, ValkeyAddress, free_port, start_postgres, start_valkey
+from trust.keyring import Key, KeyState
+from trust.tiles import TileBuilder
+from trust.token import Keyring
 
+T = TypeVar("T")
 CHUNK = 1_000
 IN_FLIGHT = 8
 SMALL = 10_000
@@ -123,7 +127,6 @@ async def client(target: str, key: str, count: int) -> None:
 @asynccontextmanager
 async def ground(folder: Path) -> AsyncIterator[tuple[Ground, int]]:
     """A database server that keeps what it acknowledged, a Valkey; and the database server's process id."""
-    folder.chmod(0o755)
     postgres, valkey = await start_postgres(folder, durable=True), await start_valkey(folder)
     secrets = Secrets(folder / "secrets", os.urandom)
     secrets.make()
@@ -158,7 +161,14 @@ async def measured_import(on: Ground, postmaster: int, count: int) -> Spent:
         assert child.pid is not None
         server_cpu, postgres_cpu = cpu_seconds(child.pid), database_cpu(postmaster)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, __file__, "client", door.target, key, str(count), stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-m",
+            "bench.factory",
+            "client",
+            door.target,
+            key,
+            str(count),
+            stdout=asyncio.subprocess.PIPE,
         )
         output, _ = await process.communicate()
         seconds, client_cpu, client_peak = json.loads(output)
@@ -212,29 +222,56 @@ async def latencies(on: Ground) -> Iterator[tuple[str, list[float]]]:
     return iter((("CreateBatch", created), ("ImportProducts", imported)))
 
 
+def stages() -> dict[str, float]:
+    """Microseconds of CPU a product by stage of the server, each run over the same hundred chunks."""
+    requests = [
+        factory_pb2.ImportProductsRequest(chunk=chunk(n * CHUNK, CHUNK)).SerializeToString() for n in range(100)
+    ]
+    keyring = Keyring({1: Key(bytes(32), KeyState.SIGNING)})
+    minter, tokens = Minter(raw_uuid7, batch_id=raw_uuid7(), template=b"{}", kid=1), Tokens(keyring)
+    tree, spent = Tree(TileBuilder(), 0), Counter[str]()
+
+    def run(stage: str, work: Callable[[], T]) -> T:
+        started = time.process_time()
+        result = work()
+        spent[stage] += (time.process_time() - started) / (len(requests) * CHUNK) * 1e6
+        return result
+
+    for data in requests:
+        rows = run("decode", lambda data=data: factory_pb2.ImportProductsRequest.FromString(data).chunk)
+        digest = run("digest", lambda rows=rows: sha256(rows.SerializeToString(deterministic=True)).digest())
+        checked = run("check", lambda rows=rows: check_rows(rows.rows, rows.first_row, {}))
+        minted = run("mint", lambda checked=checked: minter.mint(tree.size, checked.attributes))
+        run("tree", lambda minted=minted, digest=digest: tree.grow(Rows(0, CHUNK, digest), minted))
+        issued = run("tokens", lambda minted=minted: tokens.fresh(minted.ids))
+        run("reply", lambda issued=issued: factory_pb2.ImportAck(tokens=issued).SerializeToString())
+    return dict(spent)
+
+
 def quantile(values: list[float], part: float) -> float:
     return statistics.quantiles(values, n=100)[round(part * 100) - 1]
 
 
 async def main(count: int) -> None:
     with tempfile.TemporaryDirectory(prefix="voketag-bench-") as name:
+        Path(name).chmod(0o755)  # noqa: ASYNC240 - nothing else runs yet
         async with ground(Path(name)) as (on, postmaster):
             small = await measured_import(on, postmaster, SMALL)
             large = await measured_import(on, postmaster, count)
             raw = await raw_copy(on, count)
             timed = await latencies(on)
-    micro: Callable[[float], str] = lambda seconds: f"{seconds / count * 1e6:5.1f} µs"
     print(f"ImportProducts of {count:,}: {count / large.seconds:,.0f} products/s")
     print(f"raw COPY of the same rows: {count / raw:,.0f} products/s; ratio {raw / large.seconds:.2f}")
-    print(
-        f"CPU a product: client {micro(large.client_cpu)}, server {micro(large.server_cpu)}, "
-        f"PostgreSQL {micro(large.database_cpu)}"
-    )
+    ends = (("client", large.client_cpu), ("server", large.server_cpu), ("PostgreSQL", large.database_cpu))
+    print("CPU a product: " + ", ".join(f"{end} {seconds / count * 1e6:.1f} µs" for end, seconds in ends))
+    print("of the server's: " + ", ".join(f"{stage} {cost:.2f}" for stage, cost in stages().items()))
     for end, before, after in (
         ("server", small.server_peak, large.server_peak),
         ("client", small.client_peak, large.client_peak),
     ):
-        print(f"peak memory of the {end}: {before // 1024} MiB at {SMALL:,}, {after // 1024} MiB; {after / before:.2f} x")
+        print(
+            f"peak memory of the {end}: {before // 1024} MiB at {SMALL:,}, {after // 1024} MiB; {after / before:.2f} x"
+        )
     for call, values in timed:
         print(f"{call} of 1,000: P50 {quantile(values, 0.5):.1f} ms, P95 {quantile(values, 0.95):.1f} ms")
 

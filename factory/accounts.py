@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from factory.attributes import check_name
 from factory.store import Connection, Store
 from mesh import audit, idempotency
 from mesh.clock import Clock, IdSource
@@ -63,7 +64,8 @@ class Accounts:
         self._new_id = new_id
 
     async def create_factory(self, request: RequestKey, name: str) -> Factory:
-        """Raises RequestIdReused."""
+        """Raises ValidationFailed, RequestIdReused."""
+        check_name(name)
         async with self._store.transaction() as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)

@@ -1,5 +1,6 @@
 """Which values the known attributes of a product may have, and what is said of those that break a rule."""
 
+import re
 from collections.abc import Callable, Mapping
 from datetime import date
 from enum import StrEnum
@@ -22,6 +23,7 @@ UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 MARKETS = frozenset(_MARKETS.split())
 GTIN_LENGTHS = frozenset((8, 12, 13, 14))
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ZERO_DIGITS_SUM = ord("0") * (3 * 7 + 7)
 
 
@@ -109,6 +111,13 @@ def _reason(error: AttributesError) -> Reason:
     if not error.key:
         return Reason.TOO_LONG
     return Reason.KEY if "key" in error.reason else Reason.TEXT
+
+
+def check_name(name: str) -> None:
+    """Raises ValidationFailed for a name with control characters, which PostgreSQL or a label could not take."""
+    if _CONTROL.search(name):
+        violation = FieldViolation("name", "name.text", "must not have control characters")
+        raise ValidationFailed(violations=(violation,), summary="name: must not have control characters")
 
 
 def encode_template(template: Mapping[str, str]) -> bytes:

@@ -22,6 +22,7 @@ SUBMIT = "batch.submit"
 CHUNK_PRODUCTS = 10_000
 """Products in a chunk at most; `select_products` in sql/ counts on it."""
 AWAY_SECONDS = 1.0
+TAKEN_OVER_SECONDS = 30.0
 
 
 class Building:
@@ -43,19 +44,33 @@ class Building:
     async def build(self, job: Job) -> None:
         """Issues what is missing and finishes the tree. Raises Again when the worker stops or PostgreSQL is away."""
         try:
-            batch, tree = await self._begin(*_ids(job))
-            if batch.state is not BatchState.PROCESSING:
-                return
-            while tree.size < batch.product_count:
-                if job.stopping.is_set():
-                    raise Again(0, "the worker stops")
-                await self._issue(batch, tree)
-            await self._finish(batch, tree)
-        except (SupersededError, BatchStateConflict):
-            # Cancelled, or taken over by a worker that thought this one dead: there is nothing left to do here.
-            log.info("batch left alone", batch_id=str(_ids(job)[1]))
+            try:
+                await self._build(job)
+            except (SupersededError, BatchStateConflict):
+                await self._leave(job)
         except DependencyUnavailable as away:
             raise Again(AWAY_SECONDS, str(away)) from away
+
+    async def _build(self, job: Job) -> None:
+        batch, tree = await self._begin(*_ids(job))
+        if batch.state is not BatchState.PROCESSING:
+            return
+        while tree.size < batch.product_count:
+            if job.stopping.is_set():
+                raise Again(0, "the worker stops")
+            await self._issue(batch, tree)
+        await self._finish(batch, tree)
+
+    async def _leave(self, job: Job) -> None:
+        """The batch was cancelled, or taken over by a worker that thought this one dead.
+
+        Then the job, which both have, must not end before the batch is built: the other may die as well.
+        """
+        async with self._store.connection() as connection:
+            batch = await self._store.batch(connection, *_ids(job))
+        log.info("batch left alone", batch_id=str(batch.batch_id), state=batch.state)
+        if batch.state is BatchState.PROCESSING:
+            raise Again(TAKEN_OVER_SECONDS, "another worker has the batch")
 
     async def submit(self, job: Job) -> None:
         """Hands the root in. Raises Again while the anchor service is away."""

@@ -14,7 +14,7 @@ from uuid import UUID
 import orjson
 
 from factory.ahead import ahead
-from factory.attributes import Reason, encode_template
+from factory.attributes import Reason, check_name, encode_template
 from factory.batch import LIMIT, Batch, BatchState
 from factory.changes import Changes
 from factory.importing import CHUNK_ROWS, Row, RowError, check_rows
@@ -131,6 +131,7 @@ class Imports:
                 yield await step()
 
     async def _open(self, factory_id: UUID, header: Header) -> "_Session":
+        check_name(header.name)
         template = encode_template(header.template)
         async with self.store.transaction() as connection:
             new = self._new_id()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from uuid import UUID
 
-from factory.attributes import encode_template
+from factory.attributes import check_name, encode_template
 from factory.batch import Batch, BatchState, Order, Product
 from factory.changes import Changes
 from factory.imports import BUILD
@@ -55,6 +55,7 @@ class Orders:
 
     async def create(self, factory_id: UUID, request: RequestKey, order: Order) -> tuple[Batch, list[Product]]:
         """The batch ordered, and its products when they were asked for. Raises ValidationFailed, RequestIdReused."""
+        check_name(order.name)
         template = encode_template(order.template)
         async with self._store.transaction() as connection:
             new = self._new_id()

@@ -26,12 +26,14 @@ from pgqueuer.domain.models import Context
 from pgqueuer.domain.models import Job as PickedJob
 from pgqueuer.domain.settings import DBSettings
 from pgqueuer.domain.types import Channel
+from prometheus_client import Counter
 
 from mesh import database
 from mesh.config import DatabaseSettings
 from mesh.errors import VokeTagError
 
 log = structlog.get_logger()
+OUTCOMES = Counter("voketag_jobs", "Runs of jobs by outcome: done, again, failed or held.", ["job", "outcome"])
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 BATCH = 10
@@ -151,16 +153,20 @@ class _Executor(AbstractEntrypointExecutor):
             await self._give_up(mine, "its workers died")
         try:
             await self._handler.run(mine)
+            OUTCOMES.labels(self._name, "done").inc()
         except Again as again:
+            OUTCOMES.labels(self._name, "again").inc()
             await self._worker.uncount(job)
             raise RetryRequested(timedelta(seconds=again.delay), str(again)) from again
         except Exception as error:
+            OUTCOMES.labels(self._name, "failed").inc()
             log.warning("job failed", job=self._name, attempt=job.attempts, exc_info=error)
             if job.attempts >= self._handler.max_attempts:
                 await self._give_up(mine, str(error) or type(error).__name__)
             raise RetryRequested(self._worker.backoff(job.attempts), str(error)) from error
 
     async def _give_up(self, job: Job, reason: str) -> None:
+        OUTCOMES.labels(self._name, "held").inc()
         await self._handler.give_up(job, reason)
         raise PgqException(f"given up after {job.attempt} attempts: {reason}")
 

@@ -146,8 +146,7 @@ INSERT INTO finality (position) VALUES (0);
 
 GRANT SELECT, INSERT, UPDATE ON batches, tiles TO voketag_factory;
 GRANT SELECT ON batch_transitions TO voketag_factory;
-GRANT SELECT, INSERT ON chunks TO voketag_factory;
-GRANT SELECT, INSERT, UPDATE ON products TO voketag_factory;
+GRANT SELECT, INSERT ON chunks, products TO voketag_factory;
 GRANT SELECT, UPDATE ON finality TO voketag_factory;
 REVOKE EXECUTE ON FUNCTION ensure_partitions FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION ensure_partitions TO voketag_factory;

@@ -62,6 +62,7 @@ async def test_same_request_with_another_body_is_refused(customer: Customer) -> 
         (1001, {"return_products": True}),
         (1, {"name": ""}),
         (1, {"name": "x" * 121}),
+        (1, {"name": "nul \x00"}),
         (1, {"request_id": "no uuid"}),
         (1, {"template": {"gtin": "4006381333932"}}),
         (1, {"template": {"market": "XX"}}),
