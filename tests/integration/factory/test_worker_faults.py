@@ -100,3 +100,26 @@ async def test_finality_goes_on_where_it_stopped(ground: Ground, customer: Custo
         await later.stop()
     async with ground.owner() as owner:
         assert await owner.fetchval("SELECT position FROM finality") == 2
+
+
+async def test_batch_taken_over_keeps_its_job_until_it_is_built(
+    ground: Ground, anchor: FinalAnchor, customer: Customer
+) -> None:
+    batch_id = (await customer.order(400_000)).batch.batch_id
+    async with ground.owner() as owner, working(ground, anchor):
+
+        async def issuing() -> bool:
+            return (await customer.batch(batch_id)).issued_count > 0
+
+        async def waiting() -> bool:
+            query = "SELECT count(*) FROM pgqueuer WHERE status = 'queued' AND execute_after > now()"
+            return bool(await owner.fetchval(query))
+
+        await eventually(issuing)
+        # As another worker does that begins on the batch, and dies at once.
+        await owner.execute("UPDATE batches SET writer = writer + 1 WHERE batch_id = $1", batch_id)
+        await eventually(waiting)
+        assert (await customer.batch(batch_id)).issued_count < 400_000
+        await owner.execute("UPDATE pgqueuer SET execute_after = now()")
+        batch = await customer.reached(batch_id, COMPLETED, within=60)
+    assert batch.issued_count == 400_000
