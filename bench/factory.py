@@ -204,6 +204,26 @@ async def raw_copy(on: Ground, count: int) -> float:
         return time.perf_counter() - started
 
 
+async def built(on: Ground, count: int) -> float:
+    """Seconds from the order of a batch to its finished tree, by one worker that is up already."""
+    worker = on.process("work", ANCHOR_TARGET="127.0.0.1:1", LOG_LEVEL="error")
+    await worker.start()
+    try:
+        async with server(on) as (door, _), door.customer() as customer:
+            for size in (1, count):
+                started = time.perf_counter()
+                batch_id = (await customer.order(size, template={"gtin": "4006381333931"})).batch.batch_id
+                call = customer.stub.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=batch_id))
+                async for answer in call:
+                    if answer.batch.state == factory_pb2.BATCH_STATE_ANCHORING:
+                        break
+                seconds = time.perf_counter() - started
+                call.cancel()
+        return seconds
+    finally:
+        await worker.kill()
+
+
 async def latencies(on: Ground) -> Iterator[tuple[str, list[float]]]:
     """Milliseconds of batches of 1,000, committed, tokens returned, one after the other."""
     created, imported = [], []
@@ -259,9 +279,11 @@ async def main(count: int) -> None:
             small = await measured_import(on, postmaster, SMALL)
             large = await measured_import(on, postmaster, count)
             raw = await raw_copy(on, count)
+            tree = await built(on, count)
             timed = await latencies(on)
     print(f"ImportProducts of {count:,}: {count / large.seconds:,.0f} products/s")
     print(f"raw COPY of the same rows: {count / raw:,.0f} products/s; ratio {raw / large.seconds:.2f}")
+    print(f"CreateBatch of {count:,}, built by one worker: {count / tree:,.0f} products/s")
     ends = (("client", large.client_cpu), ("server", large.server_cpu), ("PostgreSQL", large.database_cpu))
     print("CPU a product: " + ", ".join(f"{end} {seconds / count * 1e6:.1f} µs" for end, seconds in ends))
     print("of the server's: " + ", ".join(f"{stage} {cost:.2f}" for stage, cost in stages().items()))
