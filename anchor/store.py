@@ -26,7 +26,13 @@ PROGRESS: Mapping[str | None, Progress] = {
     "mined": Progress.MINED,
     "final": Progress.FINAL,
 }
-GONE = (*AWAY, asyncpg.InterfaceError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+GONE = (
+    *AWAY,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InternalClientError,  # from a connection that is lost in the very moment that it is used
+)
 """What a statement raises when its server went away, connections in use included."""
 
 

@@ -41,26 +41,28 @@ def settings(database: DatabaseSettings, ground: Ground, folder: Path, **changes
 
 
 @asynccontextmanager
-async def running(module: str, *arguments: str, env: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process; killed at the end if it still runs."""
+async def running(
+    module: str, *arguments: str, env: dict[str, str], output: int | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A process; killed at the end if it still runs. What it says goes where pytest's own output goes."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+        stdout=output,
+        stderr=output,
     )
     try:
         yield process
     finally:
         if process.returncode is None:
             process.kill()
-            await process.communicate()
+            await process.wait()
 
 
 async def outcome(module: str, *arguments: str, env: dict[str, str]) -> tuple[int, str]:
     """Runs a process to its end: its status, and everything it said."""
-    async with running(module, *arguments, env=env) as process:
+    async with running(module, *arguments, env=env, output=asyncio.subprocess.PIPE) as process:
         async with asyncio.timeout(60):
             said, complained = await process.communicate()
         assert process.returncode is not None

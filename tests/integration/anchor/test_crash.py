@@ -48,7 +48,7 @@ async def test_killed_and_started_again(world: World, database: DatabaseSettings
     async with running("anchor", "submit", env=env) as process:
         await all_final(world)
         process.terminate()
-        await process.communicate()
+        await process.wait()
     assert process.returncode == 0
     await world.assert_anchored_once(submissions)
 

@@ -46,6 +46,7 @@ async def test_a_window_waits_for_its_time_or_its_number(world: World) -> None:
     await world.round()
     assert await world.states() == []
     assert (await world.find(first[0])).progress is Progress.PENDING
+    assert world.registry.get_sample_value("voketag_anchor_waiting_roots") == 2
     await world.submit(2)
     await world.reach("final")
     assert await world.pool.fetchval("SELECT size FROM trees") == 3
@@ -133,6 +134,8 @@ async def test_out_of_funds_waits_for_funds(bent: World) -> None:
     assert not await bent.round()
     assert not await bent.round()
     assert await bent.states() == ["signed"]
+    assert bent.registry.get_sample_value("voketag_anchor_faults_total", {"kind": "OutOfFunds"}) == 2
+    assert bent.registry.get_sample_value("voketag_anchor_transactions", {"state": "signed"}) == 1
     await bent.ground.rpc("anvil_setBalance", bent.signer.address, hex(ETHER))
     await bent.reach("final")
     await bent.assert_anchored_once(submissions)

@@ -85,7 +85,8 @@ class World:
         self.signer = ground.signer
         account = Account("evm", ground.deployment.chain_id, self.chain.contract, self.signer.address)
         self.journal = Journal(pool, account)
-        self.metrics = Metrics(CollectorRegistry())
+        self.registry = CollectorRegistry()
+        self.metrics = Metrics(self.registry)
         self.fence = 0
         self.configure(**policy)
 
