@@ -170,3 +170,13 @@ async def test_request_ids_of_two_factories_do_not_meet(door: Door, customer: Cu
         theirs = await Import(stranger, request_id).open()
         assert theirs.batch_id != mine.batch_id
         assert theirs.next_row == 0
+
+
+async def test_streams_are_refused_without_a_key_too(door: Door, customer: Customer) -> None:
+    for keyless in (
+        customer.plain.ImportProducts(),
+        customer.plain.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=str(uuid4()))),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await anext(aiter(keyless))
+        assert reason_of(error.value) == "CREDENTIALS_MISSING"

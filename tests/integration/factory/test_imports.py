@@ -1,12 +1,22 @@
 """ImportProducts through a real server: what is acknowledged is committed, and what is refused says why."""
 
+import asyncio
 from uuid import uuid4
 
 import grpc
 import pytest
 from voketag.factory.v1 import factory_pb2
 
-from tests.integration.factory.world import Customer, Ground, Import, metadata_of, reason_of, rows, verify_batch
+from tests.integration.factory.world import (
+    Customer,
+    Ground,
+    Import,
+    eventually,
+    metadata_of,
+    reason_of,
+    rows,
+    verify_batch,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -299,3 +309,22 @@ async def test_batch_never_has_more_than_a_million_products(ground: Ground, cust
         await full.chunk(1_000_000, rows(1))
     assert reason_of(error.value) == "BATCH_TOO_LARGE"
     assert (await customer.batch(stream.batch_id)).issued_count == 1_000_000
+
+
+async def test_streams_broken_off_leave_nothing_running(customer: Customer) -> None:
+    batch_id = (await Import(customer).open()).batch_id
+    before = len(asyncio.all_tasks())
+    for _ in range(10):
+        stream = await Import(customer).open()
+        for first in range(0, 5000, 1000):
+            await stream.send(chunk=factory_pb2.ImportChunk(first_row=first, rows=rows(1000, first)))
+        watch = customer.stub.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=batch_id))
+        assert (await watch.read()).batch.batch_id == batch_id
+        stream.call.cancel()
+        watch.cancel()
+        del stream, watch
+
+    async def gone() -> bool:
+        return len(asyncio.all_tasks()) <= before
+
+    await eventually(gone)
