@@ -44,7 +44,8 @@ class _Link(asyncio.Protocol):
         self._gathered: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._awaited: deque[asyncio.Future[Any]] = deque()
         self._flush_due = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
         self._reason: object = "the server closed the connection"
         self.closed: asyncio.Future[object] = self._loop.create_future()
@@ -80,15 +81,13 @@ class _Link(asyncio.Protocol):
             self.abort(f"unreadable reply: {error}")
             return
         if not self._awaited:
-            if self._timer is not None:
-                self._timer.cancel()
             self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
         self._transport = None
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
         self._reason = exc or self._reason
         for answer in (*self._awaited, *(answer for _, answer in self._gathered)):
             if not answer.done():
@@ -103,8 +102,21 @@ class _Link(asyncio.Protocol):
             return
         batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), BATCH_CALLS))]
         self._awaited.extend([answer for _, answer in batch])
-        self._timer = self._loop.call_later(self._timeout, self.abort, f"no answer within {self._timeout:g} s")
+        self._sent_at = self._loop.time()
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._timeout, self._look)
         self._transport.write(b"".join([command for command, _ in batch]))
+
+    def _look(self) -> None:
+        """Looks whether the batch in flight is late: one timer for all of them, for a timer each costs too much."""
+        self._watch = None
+        if not self._awaited:
+            return
+        left = self._sent_at + self._timeout - self._loop.time()
+        if left > 0:
+            self._watch = self._loop.call_later(left, self._look)
+        else:
+            self.abort(f"no answer within {self._timeout:g} s")
 
     def _settle(self, answer: "asyncio.Future[Any]", reply: Any) -> None:
         if answer.done():

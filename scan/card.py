@@ -15,9 +15,9 @@ from mesh.presence import Presence
 
 log = structlog.get_logger()
 
-LOAD_SECONDS = 1.0
 LOAD_PRODUCTS = 1_000
 PROBE_SECONDS = 0.25
+RENEW_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,18 @@ class _Entry(NamedTuple):
 
 
 Load = Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Card]]]
-"""Reads cards by product id, 16 bytes; products that do not exist are left out. Raises DependencyUnavailable."""
+"""Reads cards by product id, 16 bytes; products that do not exist are left out.
+
+Raises DependencyUnavailable, within about a second.
+"""
 
 
 class Cards:
     """Cards by product, the least recently used forgotten first.
 
-    While PostgreSQL is away, which is found out by a query and ended by a probe in the background, remembered cards
-    serve and nobody waits.
+    A card that is asked for in the second half of its time is read anew in the background, with others like it, so
+    that nobody waits for a product in demand. While PostgreSQL is away, which is found out by a query and ended by a
+    probe in the background, remembered cards serve and nobody waits.
     """
 
     def __init__(
@@ -88,23 +92,29 @@ class Cards:
         self._wanted: dict[bytes, list[asyncio.Future[Found]]] = {}
         self._loader: asyncio.Task[None] | None = None
         self._probe: asyncio.Task[None] | None = None
+        self._renewal: asyncio.TimerHandle | None = None
 
     async def find(self, product_id: bytes) -> Found:
         """The card of a product, 16 bytes. Raises CardsAwayError."""
         entry = self._entries.get(product_id)
-        if entry is not None and self._clock.monotonic() - entry.read_at < self._fresh_seconds:
-            self._entries.move_to_end(product_id)
-            return Found(entry.card, True)
+        if entry is not None:
+            age = self._clock.monotonic() - entry.read_at
+            if age < self._fresh_seconds:
+                if age > self._fresh_seconds / 2:
+                    self._renew(product_id)
+                self._entries.move_to_end(product_id)
+                return Found(entry.card, True)
         if not self._presence.is_here:
             return self._remembered(product_id)
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._wanted.setdefault(product_id, []).append(answer)
-        if self._loader is None:
-            self._loader = asyncio.create_task(self._load_wanted())
+        self._start_loading()
         return await answer
 
     async def close(self) -> None:
         """Ends the work in the background."""
+        if self._renewal is not None:
+            self._renewal.cancel()
         tasks = [task for task in (self._loader, self._probe) if task is not None]
         for task in tasks:
             task.cancel()
@@ -117,6 +127,19 @@ class Cards:
             raise CardsAwayError
         return Found(entry.card, False)
 
+    def _renew(self, product_id: bytes) -> None:
+        if product_id not in self._wanted and self._presence.is_here:
+            self._wanted[product_id] = []
+            if self._renewal is None:
+                self._renewal = asyncio.get_running_loop().call_later(RENEW_SECONDS, self._start_loading)
+
+    def _start_loading(self) -> None:
+        if self._renewal is not None:
+            self._renewal.cancel()
+            self._renewal = None
+        if self._loader is None:
+            self._loader = asyncio.create_task(self._load_wanted())
+
     async def _load_wanted(self) -> None:
         """One query at a time, so that what comes meanwhile gathers for the next."""
         try:
@@ -128,7 +151,7 @@ class Cards:
 
     async def _load_batch(self, wanted: Mapping[bytes, Sequence["asyncio.Future[Found]"]]) -> None:
         try:
-            cards = await self._read(list(wanted))
+            cards = await self._load(list(wanted))
         except DependencyUnavailable as error:
             self._gone(error)
             for product_id, answers in wanted.items():
@@ -141,17 +164,6 @@ class Cards:
                 card = cards.get(product_id)
                 self._remember(product_id, _Entry(card, read_at))
                 _settle(answers, Found(card, True))
-
-    async def _read(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
-        """Gives up after LOAD_SECONDS without waiting for the query's end, which a hung server never confirms."""
-        query = asyncio.ensure_future(self._load(product_ids))
-        try:
-            done, _ = await asyncio.wait({query}, timeout=LOAD_SECONDS)
-        finally:
-            query.cancel()
-        if not done:
-            raise DependencyUnavailable(dependency="PostgreSQL")
-        return query.result()
 
     def _remember(self, product_id: bytes, entry: _Entry) -> None:
         self._entries[product_id] = entry
@@ -174,7 +186,7 @@ class Cards:
         while not self._presence.is_here:
             await asyncio.sleep(PROBE_SECONDS)
             try:
-                await self._read([])
+                await self._load([])
             except DependencyUnavailable:
                 continue
             except Exception:

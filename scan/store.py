@@ -17,7 +17,15 @@ from scan.card import Card
 from scan.receipt import Tree
 from trust.tiles import Tile
 
-GONE = (*AWAY, asyncpg.InterfaceError, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
+READ_SECONDS = 1.0
+GONE = (
+    *AWAY,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
+)
 """What a query raises when its server went away, connections in use included."""
 
 
@@ -51,8 +59,8 @@ class Lane:
     async def _read(self, query: str, value: object) -> Sequence[Any]:
         try:
             if self._connection is None:
-                self._connection = await self._pool.acquire()
-            return await self._connection.fetch(query, value)
+                self._connection = await self._pool.acquire(timeout=READ_SECONDS)
+            return await self._connection.fetch(query, value, timeout=READ_SECONDS)
         except BaseException:
             connection, self._connection = self._connection, None
             if connection is not None:
@@ -80,7 +88,7 @@ class Store:
     async def tree(self, product_id: UUID) -> Tree | None:
         """The part of the batch's tree around a product; None until it is built. Raises DependencyUnavailable."""
         with _reached():
-            row = await self._pool.fetchrow(self._tree, product_id)
+            row = await self._pool.fetchrow(self._tree, product_id, timeout=READ_SECONDS)
         if row is None or row["batch_root"] is None:
             return None
         tiles = zip(row["tile_levels"], row["tile_indexes"], row["tile_hashes"], strict=True)

@@ -150,13 +150,22 @@ async def test_killed_and_restarted_under_load(server: ValkeyServer) -> None:
                 await asyncio.sleep(0.01)
 
     workers = [asyncio.create_task(load()) for _ in range(32)]
+
+    async def going_on() -> None:
+        before = counted
+        async with asyncio.timeout(10):
+            while counted < before + 100:
+                await asyncio.sleep(0.01)
+
     for _ in range(2):
+        await going_on()
         await server.kill()
         await failing(pipeline)
         assert not presence.is_here
         await server.start()
         await answering(pipeline)
         assert presence.is_here
+    await going_on()
     stop.set()
     await asyncio.gather(*workers)
     assert int(await pipeline.call("GET", "counter")) >= counted > 0

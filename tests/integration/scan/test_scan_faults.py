@@ -22,7 +22,7 @@ from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.calls import BLOCKED, GENUINE, UNKNOWN, N, P, Stub, outcomes, reason_of, verify
-from tests.integration.scan.world import Batch, Database, Service, anywhere, stub_of, token_of
+from tests.integration.scan.world import Batch, Database, Service, anywhere, connected, stub_of, token_of
 from tests.servers import start_postgres, start_valkey
 
 Seen = Callable[[scan_pb2.VerifyResponse], bool]
@@ -181,6 +181,18 @@ async def test_postgresql_goes_away_and_comes_back(mesh: Mesh) -> None:
     assert {answer.verdict for answer in load.answers} == {GENUINE}
     assert load.longest < 3
     assert mesh.lines("dependency is away", "PostgreSQL") == mesh.lines("dependency is back", "PostgreSQL") == 1
+
+
+async def test_postgresql_hangs(mesh: Mesh) -> None:
+    batch = await known(mesh)
+    async with Load(mesh.stub, batch.tokens)() as load:
+        async with connected(mesh.database.owner_dsn) as owner, owner.transaction():
+            await owner.execute("LOCK TABLE factory.batches IN ACCESS EXCLUSIVE MODE")
+            answer = await mesh.until(batch.tokens[0], lambda answer: answer.degraded)
+            assert outcomes(answer) == [P, P, P, P]
+        await mesh.until(batch.tokens[0], lambda answer: not answer.degraded)
+    assert {answer.verdict for answer in load.answers} == {GENUINE}
+    assert load.longest < 3
 
 
 async def test_both_are_away(mesh: Mesh) -> None:

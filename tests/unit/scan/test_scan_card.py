@@ -139,11 +139,23 @@ async def test_without_postgresql_only_the_probe_asks(clock: HandClock, shelf: S
     await cards.close()
 
 
-async def test_a_read_that_hangs_is_given_up(cards: Cards, shelf: Shelf) -> None:
+async def test_a_product_in_demand_is_read_anew_before_anyone_waits(
+    cards: Cards, shelf: Shelf, clock: HandClock
+) -> None:
+    await asyncio.gather(*[cards.find(product(number)) for number in (1, 2)])
     shelf.gate.clear()
-    async with asyncio.timeout(3):
-        with pytest.raises(CardsAwayError):
-            await cards.find(product(1))
+    clock.seconds += 1.5
+    for number in (1, 2, 1):
+        assert (await cards.find(product(number))).fresh
+    async with asyncio.timeout(5):
+        while len(shelf.asked) < 2:
+            await asyncio.sleep(0.01)
+    assert sorted(shelf.asked[1]) == [product(1), product(2)]
+    shelf.gate.set()
+    await cards.find(product(3))
+    clock.seconds += 1.0
+    assert (await cards.find(product(1))).fresh
+    assert len(shelf.asked) == 3
 
 
 async def test_a_mistake_reaches_whoever_waits_and_no_one_later(cards: Cards, shelf: Shelf) -> None:
