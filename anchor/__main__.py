@@ -25,8 +25,7 @@ from mesh.telemetry import configure, serve_metrics
 
 async def serve(index: int) -> None:
     """The gRPC server."""
-    settings = load(ServeSettings)
-    configure(settings, "anchor")
+    configure(settings := load(ServeSettings), "anchor")
     serve_metrics(settings.metrics_host, settings.metrics_port and settings.metrics_port + index)
     pool = await connect(settings, schema="anchor")
     clock, store = SystemClock(), Store(pool, new_id)
@@ -50,8 +49,7 @@ async def submit(_index: int) -> None:
     """The submitter."""
     from anchor.assembly import submit as run_submitter
 
-    settings = load(SubmitSettings)
-    configure(settings, "anchor")
+    configure(settings := load(SubmitSettings), "anchor")
     await run_submitter(settings)
 
 
@@ -59,8 +57,7 @@ def deploy() -> None:
     """Deploys the contract, unless it stands."""
     from anchor.assembly import deploy as run_deployer
 
-    settings = load(DeploySettings)
-    configure(settings, "anchor")
+    configure(settings := load(DeploySettings), "anchor")
     sys.stdout.write(run_deployer(settings) + "\n")
 
 
