@@ -108,7 +108,7 @@ class Server:
             add(servicer, registrar)
         for service, handlers in registrar.handlers.items():
             composed = {
-                name: await compose(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
+                name: compose(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, composed),))
             self._server.add_registered_method_handlers(service, composed)

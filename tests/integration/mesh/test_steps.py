@@ -133,7 +133,7 @@ class Fixture:
         handlers = {}
         for shape, make in makers.items():
             handler = make(getattr(self.behaviour, shape), StringValue.FromString, StringValue.SerializeToString)
-            handlers[shape] = await compose(handler, self._policies[f"/{SERVICE_NAME}/{shape}"], self._steps)
+            handlers[shape] = compose(handler, self._policies[f"/{SERVICE_NAME}/{shape}"], self._steps)
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
         port = self._server.add_insecure_port("127.0.0.1:0")
         await self._server.start()
