@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
-from anchor.store import GONE
+from mesh.database import GONE
 from mesh.errors import RateLimited, ShuttingDown
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ from contextlib import suppress
 from uuid import UUID
 
 from anchor.journal import Journal
-from anchor.store import GONE
+from mesh.database import GONE
 
 
 class Lease:

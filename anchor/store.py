@@ -1,7 +1,6 @@
 """Submissions, anchors and tiles in PostgreSQL, for the gRPC server."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,8 +10,8 @@ import asyncpg
 from anchor.submission import Anchor, Leaf, Location, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
-from mesh.database import AWAY, load_queries
-from mesh.errors import AnchorConflict, DependencyUnavailable
+from mesh.database import load_queries, reached
+from mesh.errors import AnchorConflict
 from mesh.idempotency import RequestKey
 from trust.canonical import SubjectKind
 
@@ -26,23 +25,6 @@ PROGRESS: Mapping[str | None, Progress] = {
     "mined": Progress.MINED,
     "final": Progress.FINAL,
 }
-GONE = (
-    *AWAY,
-    asyncpg.InterfaceError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InternalClientError,  # from a connection that is lost in the very moment that it is used
-)
-"""What a statement raises when its server went away, connections in use included."""
-
-
-@contextmanager
-def reached() -> Iterator[None]:
-    """Turns a server that went away into DependencyUnavailable."""
-    try:
-        yield
-    except GONE as error:
-        raise DependencyUnavailable(dependency="PostgreSQL") from error
 
 
 class Store:

@@ -11,9 +11,9 @@ from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal, LeaseLostError
 from anchor.lease import Lease
 from anchor.metrics import Metrics
-from anchor.store import GONE
 from anchor.transaction import State
 from anchor.window import Windows
+from mesh.database import GONE
 
 log = structlog.get_logger()
 MOST_SECONDS = 15.0

@@ -12,13 +12,12 @@ from asyncpg.pool import PoolConnectionProxy
 
 from factory.batch import Batch, BatchAnchor, BatchState
 from factory.minting import COLUMNS
-from mesh.database import AWAY, load_queries
-from mesh.errors import BatchNotFound, BatchStateConflict, DependencyUnavailable
+from mesh.database import load_queries, reached
+from mesh.errors import BatchNotFound, BatchStateConflict
 from trust.tiles import Tile
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 ACQUIRE_SECONDS = 5.0
-CUT_OFF = (*AWAY, asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +57,12 @@ class FinalRoot:
 def _named_errors() -> Iterator[None]:
     """Raises DependencyUnavailable when the connection is lost, BatchStateConflict on an illegal transition."""
     try:
-        yield
+        with reached():
+            yield
     except asyncpg.CheckViolationError as error:
         if error.constraint_name != "batch_transition":
             raise
         raise BatchStateConflict(state=error.detail) from None
-    except CUT_OFF as error:
-        raise DependencyUnavailable(dependency="PostgreSQL") from error
-    except asyncpg.InterfaceError as error:
-        if "clos" not in str(error):  # "connection is closed", "pool is closing": asyncpg has no class for it
-            raise
-        raise DependencyUnavailable(dependency="PostgreSQL") from error
 
 
 def to_batch(row: Any) -> Batch:

@@ -1,8 +1,8 @@
 """What scan reads from PostgreSQL: the factory's view of products."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,30 +11,12 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
-from mesh.database import AWAY, load_queries
-from mesh.errors import DependencyUnavailable
+from mesh.database import load_queries, reached
 from scan.card import Card
 from scan.receipt import Tree
 from trust.tiles import Tile
 
 READ_SECONDS = 1.0
-GONE = (
-    *AWAY,
-    asyncpg.InterfaceError,
-    asyncpg.InternalClientError,
-    asyncpg.OperatorInterventionError,
-    asyncpg.InsufficientResourcesError,
-    asyncpg.PostgresSystemError,
-)
-"""What a query raises when its server went away, connections in use included."""
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    try:
-        yield
-    except GONE as error:
-        raise DependencyUnavailable(dependency="PostgreSQL") from error
 
 
 class Lane:
@@ -81,13 +63,13 @@ class Store:
 
     async def cards(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
         """The cards of those products that exist, by id of 16 bytes. Raises DependencyUnavailable."""
-        with _reached():
+        with reached():
             rows = await self._lane.fetch(self._cards, [UUID(bytes=product_id) for product_id in product_ids])
         return {row["product_id"].bytes: _card(row) for row in rows}
 
     async def tree(self, product_id: UUID) -> Tree | None:
         """The part of the batch's tree around a product; None until it is built. Raises DependencyUnavailable."""
-        with _reached():
+        with reached():
             row = await self._pool.fetchrow(self._tree, product_id, timeout=READ_SECONDS)
         if row is None or row["batch_root"] is None:
             return None
