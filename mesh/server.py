@@ -1,6 +1,7 @@
 """A gRPC server from its parts, from start to drained stop."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -78,6 +79,13 @@ def steps(parts: ServerParts, rules: Mapping[str, Policy]) -> list[Step]:
     ]
 
 
+def _spare_collector() -> None:
+    """What is there at start stays for good: the collector looks at it no more, and less often at what calls leave."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
 class Server:
     """One process's server."""
 
@@ -140,6 +148,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop_soon)
         await self.start()
+        _spare_collector()
         watching = asyncio.create_task(self._health.watch())
         await self._stopping.wait()
         log.info("draining")
