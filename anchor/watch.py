@@ -1,6 +1,6 @@
 """Anchors as they change, for as long as somebody looks."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from uuid import UUID
 
 from anchor.changes import Changes
@@ -35,7 +35,7 @@ class Watch:
                     return
                 await self._changes.since(count)
 
-    async def finality(self, position: int) -> AsyncIterator[tuple[int, list[Anchor]]]:
+    async def finality(self, position: int) -> AsyncGenerator[tuple[int, list[Anchor]], None]:
         """Batches' anchors that became final after a position, and the position of the last. Raises ShuttingDown."""
         with self._changes.watching():
             while True:

@@ -13,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import uvloop
@@ -30,6 +30,9 @@ from tests.integration.anchor.processes import running
 from tests.integration.anchor.world import Ground, World
 from tests.servers import PASSWORD, PostgresAddress, free_port, start_anvil, start_postgres
 from trust.canonical import SubjectKind
+
+if TYPE_CHECKING:
+    from voketag.anchor.v1.anchor_pb2_grpc import AnchorServiceAsyncStub
 
 CALLERS = 64
 ROUNDS = 5
@@ -58,7 +61,7 @@ async def flood(call: Call, count: int) -> tuple[float, list[float]]:
 
 
 @asynccontextmanager
-async def server(database: Database, folder: Path) -> AsyncIterator[AnchorServiceStub]:
+async def server(database: Database, folder: Path) -> AsyncIterator["AnchorServiceAsyncStub"]:
     """`python -m anchor serve`, one process, and the factory's stub."""
     held = Secrets(folder / "secrets", secrets.token_bytes)
     held.make()
@@ -114,7 +117,7 @@ async def submitting(database: Database, folder: Path, count: int) -> None:
     print(f"SubmitRoot, one caller                  P95 {statistics.quantiles(calm, n=20)[18]:.1f} ms")
 
 
-async def flood_one(stub: AnchorServiceStub) -> float:
+async def flood_one(stub: "AnchorServiceAsyncStub") -> float:
     begun = time.perf_counter()
     await stub.SubmitRoot(request())
     return (time.perf_counter() - begun) * 1000
@@ -151,6 +154,7 @@ async def window(world: World, count: int) -> None:
         spent.append((time.perf_counter() - begun) * 1000)
         assert proof is not None
         longest = max(longest, 32 * len(proof.path))
+    assert anchor is not None
     assert anchor.location is not None
     receipt = await world.ground.rpc("eth_getTransactionReceipt", "0x" + anchor.location.transaction.hex())
     gas = int(receipt["gasUsed"], 16)

@@ -1,6 +1,6 @@
 """Verify over gRPC against a bare grpc.aio echo, one process each, in interleaved runs: medians of ratios.
 
-Run from the repository: python bench/scan.py [ROUNDS]. The callers are processes of their own; the CPU of a call is
+Run: python -m bench.scan [ROUNDS]. The callers are processes of their own; the CPU of a call is
 that of the server's process alone, by /proc/PID/stat.
 """
 
@@ -12,15 +12,14 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "gen")]
+from typing import Any
 
 import grpc
 import uvloop
 
 from mesh.local.process import Child
 
+ROOT = Path(__file__).parents[1]
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CLIENTS, CALLERS = 2, 16
 PRODUCTS = 2_000
@@ -48,7 +47,7 @@ async def echo(port: int) -> None:
         return request
 
     server = grpc.aio.server()
-    handlers = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
+    handlers: dict[str, Any] = {"Echo": grpc.unary_unary_rpc_method_handler(answer)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", handlers),))
     server.add_registered_method_handlers("bench.Echo", handlers)
     server.add_insecure_port(f"127.0.0.1:{port}")
@@ -64,7 +63,7 @@ async def client(target: str, method: str, tokens: Path) -> None:
     requests = [scan_pb2.VerifyRequest(token=text).SerializeToString() for text in texts]
     took: list[float] = []
     async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        call = channel.unary_unary(method)
+        call: Any = channel.unary_unary(method)
         await call(requests[0])
         end = time.perf_counter() + SECONDS
 
@@ -94,7 +93,7 @@ async def main(rounds: int) -> None:
 
     folder = Path(tempfile.mkdtemp(prefix="voketag-bench-"))
     folder.chmod(0o755)
-    postgres, valkey, anchor = await start_postgres(folder), await start_valkey(folder), FakeAnchor()
+    postgres, valkey, anchor = await start_postgres(folder), await start_valkey(folder), FakeAnchor()  # type: ignore[abstract]
     await anchor.start()
     database = Database(postgres.dsn())
     await database.create()

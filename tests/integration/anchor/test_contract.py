@@ -17,7 +17,7 @@ Question = tuple[bytes, int, int, list[bytes], bytes]
 
 
 def registry(ground: Ground) -> Any:
-    return ground.web3.eth.contract(ground.chain().contract, abi=anchor_registry().abi)  # type: ignore[arg-type]
+    return ground.web3.eth.contract(ground.chain().contract, abi=anchor_registry().abi)  # type: ignore[call-overload]
 
 
 async def transact(ground: Ground, method: str, *arguments: object) -> Any:
@@ -109,7 +109,8 @@ async def answers(ground: Ground, questions: list[Question]) -> list[bool]:
     async with ground.web3.batch_requests() as asked:
         for each in questions:
             asked.add(contract.functions.verify(*each))
-        return list(await asked.async_execute())
+        answers: list[Any] = list(await asked.async_execute())
+        return answers
 
 
 @pytest.mark.parametrize("proofs", [1_500, pytest.param(20_000, marks=pytest.mark.long)])

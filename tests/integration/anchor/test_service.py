@@ -96,7 +96,7 @@ async def public(door: Door) -> AsyncIterator[Any]:
 
 
 def submit_request(**changes: Any) -> pb.SubmitRootRequest:
-    fields = {"request_id": str(new_id()), "batch_id": str(new_id()), "root": b"\x07" * 32, "size": 10}
+    fields: dict[str, Any] = {"request_id": str(new_id()), "batch_id": str(new_id()), "root": b"\x07" * 32, "size": 10}
     return pb.SubmitRootRequest(**(fields | changes))
 
 

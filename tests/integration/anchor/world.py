@@ -51,12 +51,12 @@ class Ground:
         web3 = web3_over_http(url, 10)
         key = secrets.token_hex(32)
         signer = KeySigner(Key.from_key(key))
-        await web3.provider.make_request("anvil_setBalance", [signer.address, hex(10 * ETHER)])  # type: ignore[arg-type]
+        await web3.provider.make_request("anvil_setBalance", [signer.address, hex(10 * ETHER)])
         deployment = await Deployer(web3, signer, anchor_registry(), chain_id).deploy(None)
         return cls(web3, url, deployment, signer, key)
 
     async def rpc(self, method: str, *params: object) -> Any:
-        answer = await self.web3.provider.make_request(method, list(params))  # type: ignore[arg-type]
+        answer = await self.web3.provider.make_request(method, list(params))
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -68,7 +68,7 @@ class Ground:
 
     async def registrations(self, root: bytes) -> int:
         """How often the chain says that a root was anchored."""
-        registry = self.web3.eth.contract(self.chain().contract, abi=anchor_registry().abi)  # type: ignore[arg-type]
+        registry: Any = self.web3.eth.contract(self.chain().contract, abi=anchor_registry().abi)  # type: ignore[call-overload]
         events = registry.events.Anchored()
         return len(list(await events.get_logs(argument_filters={"root": root}, from_block=0)))
 
@@ -172,9 +172,8 @@ class World:
 
 
 def batch(**changes: Any) -> Submission:
-    return Submission(
-        **{"kind": SubjectKind.BATCH, "subject_id": new_id(), "root": secrets.token_bytes(32), "size": 1000} | changes
-    )
+    fields: dict[str, Any] = {"kind": SubjectKind.BATCH, "subject_id": new_id(), "root": secrets.token_bytes(32)}
+    return Submission(**fields | {"size": 1000} | changes)
 
 
 def request(request_id: UUID | None = None, digest: bytes = b"digest") -> RequestKey:

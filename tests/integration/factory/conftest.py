@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,7 +13,7 @@ from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Door, Ground
 from tests.servers import ValkeyAddress
 
-ONCE = {"scope": "module", "loop_scope": "module"}
+ONCE: dict[str, Any] = {"scope": "module", "loop_scope": "module"}
 
 
 @pytest_asyncio.fixture(**ONCE)
@@ -34,7 +35,7 @@ async def door(ground: Ground) -> AsyncIterator[Door]:
 
 @pytest_asyncio.fixture(**ONCE)
 async def anchor() -> AsyncIterator[FinalAnchor]:
-    anchor = FinalAnchor()
+    anchor = FinalAnchor()  # type: ignore[abstract]
     await anchor.start()
     yield anchor
     await anchor.stop()

@@ -1,6 +1,7 @@
 """ImportProducts through a real server: what is acknowledged is committed, and what is refused says why."""
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -191,7 +192,10 @@ async def test_frame_without_content_or_with_a_bad_header_breaks_the_contract(cu
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await nothing.read()
     assert reason_of(error.value) == "VALIDATION_FAILED"
-    bad_templates = [{"template": template} for template in ({"gtin": "4006381333932"}, {"A": ""})]
+    bad_templates: list[dict[str, Any]] = [
+        {"template": template} for template in ({"gtin": "4006381333932"}, {"A": ""})
+    ]
+    header: dict[str, Any]
     for header in ({"name": ""}, {"name": "nul \x00"}, *bad_templates):
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await Import(customer, **header).open()

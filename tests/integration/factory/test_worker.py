@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from uuid import uuid4
 
 import asyncpg
@@ -76,7 +77,7 @@ async def test_card_has_the_tiles_of_its_product(ground: Ground, customer: Custo
             places = zip(card["tile_levels"], card["tile_indexes"], strict=True)
             tiles = dict(zip(places, card["tile_hashes"], strict=True))
             assert set(tiles_needed(index, 66_000)) <= set(tiles)
-            path = inclusion_path_from_tiles(index, 66_000, lambda level, number, tiles=tiles: tiles[level, number])
+            path = inclusion_path_from_tiles(index, 66_000, partial(_tile, tiles))
             digest = canonical.attributes_digest(card["attributes"])
             leaf = canonical.product_leaf(card["batch_id"].bytes, index, product_id.bytes, digest)
             assert merkle.verify_inclusion(merkle.leaf_hash(leaf), index, 66_000, path, batch.root)
@@ -87,6 +88,10 @@ async def test_card_has_the_tiles_of_its_product(ground: Ground, customer: Custo
         assert "tiles" not in "\n".join(row[0] for row in plan)
     finally:
         await scan.close()
+
+
+def _tile(tiles: dict[tuple[int, int], bytes], level: int, number: int) -> bytes:
+    return tiles[level, number]
 
 
 async def _product_at(ground: Ground, batch_id: str, index: int) -> asyncpg.pgproto.pgproto.UUID:

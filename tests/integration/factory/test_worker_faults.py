@@ -80,7 +80,7 @@ async def test_job_that_kills_its_workers_ends_on_hold(ground: Ground, anchor: F
 
 
 async def test_finality_goes_on_where_it_stopped(ground: Ground, customer: Customer) -> None:
-    later = FinalAnchor(at_once=False)
+    later = FinalAnchor(at_once=False)  # type: ignore[abstract]
     await later.start()
     async with ground.owner() as owner:
         await owner.execute("UPDATE finality SET position = 0")

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from pydantic import SecretStr
 from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
 
 from factory import assembly
@@ -109,12 +110,12 @@ class Ground:
             listen_host="127.0.0.1",
             listen_port=more.pop("listen_port", 0) or free_port(),
             database_url=self.database.url("factory"),
-            database_password=self.database.server.password,
+            database_password=SecretStr(self.database.server.password),
             valkey_url=self.valkey.url,
             jwks=self.secrets.jwks.read_text(),
-            keyring=self.secrets.keyring.read_text(),
-            api_key_root=self.secrets.api_key_root.read_text(),
-            page_key=self.secrets.page_key.read_text(),
+            keyring=SecretStr(self.secrets.keyring.read_text()),
+            api_key_root=SecretStr(self.secrets.api_key_root.read_text()),
+            page_key=SecretStr(self.secrets.page_key.read_text()),
             drain_seconds=0,
             grace_seconds=2,
             **more,
@@ -162,7 +163,7 @@ class Door:
         tokens = ServiceTokens(service, self.ground.secrets.identity(service).read_text(), SystemClock())
         return peer(self.target, tokens=tokens, service="factory")
 
-    async def new_factory(self, name: str = "Fábrica de Teste") -> tuple[str, str]:
+    async def new_factory(self, name: str = "Fábrica de Teste") -> tuple[UUID, str]:
         """A new account: its id and the text of a key."""
         async with self.channel() as channel:
             stub: Any = account_pb2_grpc.AccountServiceStub(channel)
@@ -174,13 +175,13 @@ class Door:
                 account_pb2.CreateApiKeyRequest(request_id=str(uuid4()), factory_id=factory_id),
                 timeout=ADMIN_CALL_SECONDS,
             )
-        return factory_id, issued.secret
+        return UUID(factory_id), issued.secret
 
     @asynccontextmanager
     async def customer(self, name: str = "Fábrica de Teste") -> AsyncIterator["Customer"]:
         """A new factory at the door."""
         factory_id, key = await self.new_factory(name)
-        async with self.returning(UUID(factory_id), key) as customer:
+        async with self.returning(factory_id, key) as customer:
             yield customer
 
     @asynccontextmanager

@@ -1,6 +1,7 @@
 """One scan service for the tests of a module; each caller comes from an address of its own."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -11,7 +12,7 @@ from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.world import Database, Service, stub_of
 from tests.servers import PostgresAddress, ValkeyAddress
 
-ONCE = {"scope": "module", "loop_scope": "module"}
+ONCE: dict[str, Any] = {"scope": "module", "loop_scope": "module"}
 
 
 @pytest_asyncio.fixture(**ONCE)
@@ -24,7 +25,7 @@ async def database(postgres: PostgresAddress) -> AsyncIterator[Database]:
 
 @pytest_asyncio.fixture(**ONCE)
 async def anchor() -> AsyncIterator[FakeAnchor]:
-    anchor = FakeAnchor()
+    anchor = FakeAnchor()  # type: ignore[abstract]
     await anchor.start()
     yield anchor
     await anchor.stop()

@@ -88,7 +88,7 @@ class Load:
 
 @pytest.fixture
 async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
-    postgres, valkey, anchor = await start_postgres(tmp_path, durable=True), await start_valkey(tmp_path), FakeAnchor()
+    postgres, valkey, anchor = await start_postgres(tmp_path, durable=True), await start_valkey(tmp_path), FakeAnchor()  # type: ignore[abstract]
     await anchor.start()
     database = Database(postgres.dsn())
     await database.create()

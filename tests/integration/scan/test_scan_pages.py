@@ -1,5 +1,7 @@
 """GetPage through the public door: a page for every text, in three languages, that counts nothing."""
 
+from typing import Any
+
 import pytest
 from google.api.httpbody_pb2 import HttpBody
 from voketag.scan.v1 import scan_pb2
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 LANGUAGES = read_languages()
 
 
-async def page(stub: Stub, token: str, language: str = "") -> tuple[dict[str, str], str]:
+async def page(stub: Stub, token: str, language: str = "") -> tuple[dict[str, Any], str]:
     metadata = (*anywhere(), *((("accept-language", language),) if language else ()))
     call = stub.GetPage(scan_pb2.GetPageRequest(token=token), metadata=metadata, timeout=10)
     headers = dict(await call.initial_metadata())

@@ -101,7 +101,7 @@ async def test_a_receipt_that_would_not_verify_is_not_given(
 async def test_without_the_anchor_service_callers_are_told_to_come_back(
     database: Database, valkey: ValkeyAddress, tmp_path: Path
 ) -> None:
-    anchor = FakeAnchor()
+    anchor = FakeAnchor()  # type: ignore[abstract]
     await anchor.start()
     service = Service(tmp_path, database, valkey.url, anchor.target)
     await service.start()

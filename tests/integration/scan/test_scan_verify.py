@@ -94,6 +94,7 @@ async def test_what_is_not_ours_is_answered_alike(stub: Stub, database: Database
         assert answer.verdict == UNKNOWN, name
         expected = expected or answer
         assert answer == expected, name
+    assert expected is not None
     assert outcomes(expected) == [F, N, N, N]
     assert not expected.HasField("product")
     assert (await verify(stub, token)).first_scan, "forgeries must not count as scans of the product"

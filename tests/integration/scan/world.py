@@ -211,4 +211,4 @@ class Service:
 
 
 def stub_of(channel: grpc.aio.Channel) -> "scan_pb2_grpc.ScanServiceAsyncStub":
-    return scan_pb2_grpc.ScanServiceStub(channel)  # type: ignore[return-value]
+    return scan_pb2_grpc.ScanServiceStub(channel)
