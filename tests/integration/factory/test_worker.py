@@ -130,7 +130,7 @@ async def _soon(value: bool) -> bool:
 
 
 async def test_watcher_of_a_finished_batch_gets_it_once(customer: Customer) -> None:
-    batch_id = (await customer.order(1)).batch.batch_id
+    batch_id = (await Import(customer).open()).batch_id
     await customer.stub.CancelBatch(factory_pb2.CancelBatchRequest(request_id=str(uuid4()), batch_id=batch_id))
     call = customer.stub.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=batch_id))
     assert [answer.batch.state async for answer in call] == [factory_pb2.BATCH_STATE_CANCELLED]
@@ -190,10 +190,9 @@ async def test_cancelling_stops_the_issuing(ground: Ground, customer: Customer) 
 
 async def test_watchers_are_sent_away_when_the_server_drains(ground: Ground) -> None:
     async with ground.server() as door, door.customer() as customer:
-        batch_id = (await customer.order(1)).batch.batch_id
-        call = customer.stub.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=batch_id))
-        assert (await call.read()).batch.batch_id == batch_id
         stream = await Import(customer).open()
+        call = customer.stub.WatchBatch(factory_pb2.WatchBatchRequest(batch_id=stream.batch_id))
+        assert (await call.read()).batch.batch_id == stream.batch_id
         assert door.server is not None
         stopping = asyncio.create_task(door.server.stop())
         for read in (call.read, stream.read):
