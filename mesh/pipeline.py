@@ -58,7 +58,7 @@ class _Link(asyncio.Protocol):
         self._gathered.append((command, answer))
         if not self._awaited and not self._flush_due:
             self._flush_due = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._linger, 0)
         return answer
 
     def abort(self, reason: object) -> None:
@@ -95,6 +95,13 @@ class _Link(asyncio.Protocol):
         self._awaited.clear()
         self._gathered.clear()
         self.closed.set_result(self._reason)
+
+    def _linger(self, seen: int) -> None:
+        """Waits on while every turn brings more calls: a write costs more than what a turn is late."""
+        if seen < len(self._gathered) < BATCH_CALLS:
+            self._loop.call_soon(self._linger, len(self._gathered))
+        else:
+            self._flush()
 
     def _flush(self) -> None:
         self._flush_due = False
