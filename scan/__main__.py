@@ -9,8 +9,8 @@ from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, processes, telemetry, valkey
 from mesh.clock import SystemClock
-from mesh.config import LogSettings, OwnerSettings, load
-from mesh.limits import LocalLimiter, Rate, SharedLimiter
+from mesh.config import OwnerSettings, load
+from mesh.limits import LocalLimiter, SharedLimiter
 from mesh.migrate import migrate_as_owner
 from mesh.pipeline import Pipeline
 from mesh.presence import Presence
@@ -28,7 +28,7 @@ from scan.store import Store
 from scan.verify import Verifier
 from trust.keyring import Keyring
 
-SERVICE = "scan"
+SERVICE, MIGRATIONS = "scan", Path(__file__).parent / "migrations"
 
 
 async def serve(index: int) -> None:
@@ -45,16 +45,14 @@ async def serve(index: int) -> None:
         await pipeline.start()
         stack.push_async_callback(pipeline.close)
         local = LocalLimiter(clock)
-        rate = Rate(settings.scan_per_second, settings.scan_burst)
-        counters = Counters(pipeline, local, rate, Presence("scan functions in Valkey"))
+        counters = Counters(pipeline, local, settings.scan_rate, Presence("scan functions in Valkey"))
         await counters.load()
         store = Store(pool)
         cards = Cards(store.cards, clock, Presence("PostgreSQL"), limits=settings.card_limits)
         stack.push_async_callback(cards.close)
-        anchor = await stack.enter_async_context(client.channel(settings.anchor_target))
-        proofs = Proofs(AnchorPeer(anchor).proof, clock, capacity=settings.proof_capacity)
-        verifier = Verifier(keyring, cards, counters, clock)
-        service = ScanService(verifier, Receipts(store.tree, proofs), Page(), read_languages())
+        anchor = AnchorPeer(await stack.enter_async_context(client.channel(settings.anchor_target)))
+        receipts = Receipts(store.tree, Proofs(anchor.proof, clock, capacity=settings.proof_capacity))
+        service = ScanService(Verifier(keyring, cards, counters, clock), receipts, Page(), read_languages())
         telemetry.serve_metrics(settings.metrics_host, settings.metrics_port and settings.metrics_port + index)
         parts = ServerParts(
             settings=settings,
@@ -73,9 +71,7 @@ def main(arguments: list[str]) -> None:
         case [] | ["serve"]:
             processes.run(load(ScanSettings).processes, serve)
         case ["migrate"]:
-            telemetry.configure(load(LogSettings), SERVICE)
-            folder = Path(__file__).parent / "migrations"
-            asyncio.run(migrate_as_owner(load(OwnerSettings), schema=SERVICE, folder=folder))
+            asyncio.run(migrate_as_owner(load(OwnerSettings), schema=SERVICE, folder=MIGRATIONS))
         case _:
             sys.exit(__doc__)
 

@@ -216,13 +216,14 @@ async def test_what_is_not_there_at_start_is_named(mesh: Mesh, tmp_path: Path, u
     spoiled = {
         "PostgreSQL": {"VOKETAG_DATABASE_URL": f"postgresql://voketag_scan@127.0.0.1:{unused_tcp_port}/x"},
         "Valkey": {"VOKETAG_VALKEY_URL": f"redis://127.0.0.1:{unused_tcp_port}"},
-        "VOKETAG_KEYRING": {"VOKETAG_KEYRING": ""},
+        "VOKETAG_KEYRING": {"VOKETAG_KEYRING": '{"keys":[{"kid":1,"key":"c2VjcmV0","state":"signing"}]}'},
+        "VOKETAG_ANCHOR_TARGET": {},
     }
 
     async def start(name: str) -> tuple[int, str]:
         environment = {**mesh.service.environment, **spoiled[name], "VOKETAG_METRICS_PORT": "0"}
-        if name == "VOKETAG_KEYRING":
-            del environment["VOKETAG_KEYRING"]
+        if not spoiled[name]:
+            del environment[name]
         child = Child("scan", [sys.executable, "-m", "scan"], log=tmp_path / f"{name}.log", env=environment)
         await child.start()
         return await child.wait(), (tmp_path / f"{name}.log").read_text()
@@ -231,3 +232,4 @@ async def test_what_is_not_there_at_start_is_named(mesh: Mesh, tmp_path: Path, u
         assert status > 0, name
         assert name in log
         assert "Traceback" not in log
+        assert "c2VjcmV0" not in log
