@@ -32,17 +32,12 @@ class _UnaryStream(aio.UnaryStreamClientInterceptor):
         return await continuation(_with(details, self._key, self._value()), request)
 
 
-class _StreamStream(aio.StreamStreamClientInterceptor):
-    def __init__(self, key: str, value: Callable[[], str]) -> None:
-        self._key, self._value = key, value
-
-    async def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
-        return await continuation(_with(details, self._key, self._value()), requests)
-
-
 def channel(target: str, *, header: tuple[str, Callable[[], str]] | None = None) -> aio.Channel:
-    """A plain channel (sidecars do TLS) that puts `header`, a key and what gives its value, on each call."""
-    interceptors = [kind(*header) for kind in (_UnaryUnary, _UnaryStream, _StreamStream)] if header else []
+    """A plain channel (sidecars do TLS) that puts `header`, a key and what gives its value, on each call.
+
+    Streams that are written take it as metadata: an interceptor on one leaves a generator running.
+    """
+    interceptors = [kind(*header) for kind in (_UnaryUnary, _UnaryStream)] if header else []
     options = [
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),

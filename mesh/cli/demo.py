@@ -89,7 +89,7 @@ class Demo:
     async def _import(self) -> str:
         request = OrderRequest(self._products, f"demo {self._products.path.stem}")
         async with as_factory(f"127.0.0.1:{self._mesh.ports['edge']}", self._key) as channel:
-            self._order = order = await place(channel, request)
+            self._order = order = await place(channel, self._key, request)
         batch = order.batch
         if batch.state != factory_pb2.BATCH_STATE_COMPLETED or not batch.issued_count:
             raise DemoError(f"the batch ended {state_name(batch)} {batch.failure}")

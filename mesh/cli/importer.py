@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 import grpc
 from voketag.factory.v1 import factory_pb2
 
+from mesh.interceptors.errors import STATUS_KEY
+
 if TYPE_CHECKING:
     from voketag.factory.v1.factory_pb2_grpc import FactoryServiceAsyncStub
 
 CHUNK_ROWS = 1_000
 WINDOW_CHUNKS = 8
-TRIES = 5
-BACKOFF_SECONDS = 0.25
+TRIES = 8
+BACKOFF_SECONDS, LONGEST_SECONDS = 0.25, 4.0
 
 Rows = Callable[[int], Iterator[factory_pb2.ImportRow]]
 """Gives the rows from a number on; called again after a break."""
@@ -22,45 +24,59 @@ Rows = Callable[[int], Iterator[factory_pb2.ImportRow]]
 OnAck = Callable[[factory_pb2.ImportAck], None]
 
 
-class Importer:
-    """Imports one batch. Each row is acknowledged at least once, in order."""
+def broken_off(error: grpc.aio.AioRpcError) -> bool:
+    """True when the connection ended and not the import: the same call may go well on another one.
 
-    def __init__(self, stub: "FactoryServiceAsyncStub", header: factory_pb2.ImportHeader) -> None:
+    An error that VokeTag answers carries its reason (docs/errors.md). One without is a proxy's or gRPC's own, such as
+    INTERNAL for a stream that was reset.
+    """
+    answered = STATUS_KEY in dict(error.trailing_metadata() or ())
+    return error.code() is grpc.StatusCode.UNAVAILABLE or not answered
+
+
+class Importer:
+    """Imports one batch for the factory whose API key it is. Every row is acknowledged, in order, and none twice."""
+
+    def __init__(self, stub: "FactoryServiceAsyncStub", key: str, header: factory_pb2.ImportHeader) -> None:
         self._stub = stub
+        self._metadata = (("x-api-key", key),)
         self._header = header
+        self._acknowledged: int | None = None
         self.url_prefix = ""
 
     async def run(self, rows: Rows, on_ack: OnAck) -> factory_pb2.Batch:
-        """The batch, ordered. Raises grpc.aio.AioRpcError when the server refuses, or stays away for 5 tries."""
+        """The batch, ordered. Raises grpc.aio.AioRpcError when the server refuses, or stays away for 8 tries."""
         failed = 0
         while True:
+            known = self._acknowledged
             try:
                 return await self._stream(rows, on_ack)
             except grpc.aio.AioRpcError as error:
-                failed += 1
-                if error.code() is not grpc.StatusCode.UNAVAILABLE or failed == TRIES:
+                failed = 1 if self._acknowledged != known else failed + 1
+                if not broken_off(error) or failed == TRIES:
                     raise
-            await asyncio.sleep(BACKOFF_SECONDS * 2**failed)
+            await asyncio.sleep(min(BACKOFF_SECONDS * 2**failed, LONGEST_SECONDS))
 
     async def _stream(self, rows: Rows, on_ack: OnAck) -> factory_pb2.Batch:
-        call = self._stub.ImportProducts()
+        # The key goes along as metadata: a client interceptor on a stream that is written leaves a generator running.
+        call = self._stub.ImportProducts(metadata=self._metadata)
         await call.write(factory_pb2.ImportProductsRequest(header=self._header))
         answer = await call.read()
         assert isinstance(answer, factory_pb2.ImportProductsResponse), "an early end raises AioRpcError"
-        opened = answer.opened
-        self.url_prefix = opened.url_prefix
-        if opened.batch.state != factory_pb2.BATCH_STATE_RECEIVING:
-            call.cancel()
-            return opened.batch
+        self.url_prefix = answer.opened.url_prefix
+        if self._acknowledged is None:
+            self._acknowledged = answer.opened.next_row
         window = asyncio.Semaphore(WINDOW_CHUNKS)
-        sending = asyncio.create_task(self._send(call, rows, opened.next_row, window))
+        # From the last acknowledgement and not from what is committed: tokens that were never received come again.
+        sending = asyncio.create_task(self._send(call, rows, self._acknowledged, window))
         try:
-            async for response in call:
+            while isinstance(response := await call.read(), factory_pb2.ImportProductsResponse):
                 if response.HasField("completed"):
-                    return response.completed.batch
+                    batch: factory_pb2.Batch = response.completed.batch
+                    return batch
                 on_ack(response.ack)
+                self._acknowledged += len(response.ack.tokens) + len(response.ack.errors)
                 window.release()
-            await sending
             raise EOFError("the server ended the import without completing it")
         except asyncio.CancelledError:
             if sending.done() and not sending.cancelled() and (error := sending.exception()):

@@ -51,14 +51,14 @@ class OrderRequest:
     wait: bool = True
 
 
-async def place(channel: grpc.aio.Channel, request: OrderRequest) -> Order:
+async def place(channel: grpc.aio.Channel, key: str, request: OrderRequest) -> Order:
     """Imports the file as one batch and waits until its root is final on the chain.
 
     Raises grpc.aio.AioRpcError, CsvError.
     """
     stub = FactoryServiceStub(channel)
     header = factory_pb2.ImportHeader(request_id=str(uuid4()), name=request.name)
-    importer = Importer(stub, header)
+    importer = Importer(stub, key, header)
     order = Order(factory_pb2.Batch(), "")
     started = time.monotonic()
     with rows_progress() as progress, ExitStack() as stack:
@@ -161,7 +161,7 @@ def order(
 
     async def run(request: OrderRequest) -> Order:
         async with as_factory(target, key) as channel:
-            return await place(channel, request)
+            return await place(channel, key, request)
 
     try:
         done = asyncio.run(run(OrderRequest(ProductsCsv(path), name or path.stem, out, wait)))

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import grpc
 from grpc.aio import ServicerContext
+from grpc_interceptor.server import AsyncServerInterceptor
 
 from mesh.policy import Policy
 
@@ -15,11 +16,12 @@ Context: TypeAlias = "ServicerContext[Any, Any]"
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
-class Step(ABC):
+class Step(AsyncServerInterceptor, ABC):
     """What happens around a call. Subclasses say it once, in `around`.
 
-    The steps of a method are composed when the server starts, not when a call comes, and a step that has nothing to do
-    for a method is left out of it: a call pays for what it needs.
+    A step is an interceptor of grpc-interceptor, and any grpc.aio server takes it as it is. Our own servers `compose`
+    the steps of a method when they start and not when a call comes, and leave out a step that has nothing to do for
+    it: a call pays for what it needs.
     """
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
@@ -33,6 +35,16 @@ class Step(ABC):
     @abstractmethod
     def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
         """Entered before the handler and left after its last message; gives the request, or iterator, to go on with."""
+
+    def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
+        """grpc-interceptor's entry: a coroutine for one response, an async generator for many."""
+        policy = self._policies[method_name]
+        run = self.wrap(policy, method) if self.applies(policy) else method
+        return run(request_or_iterator, context)
+
+    def wrap(self, policy: Policy, inner: Any) -> Any:
+        """The behaviour of a method with this step around it."""
+        return (_many if policy.response_streaming else _one)(self, policy, inner)
 
 
 def _one(step: Step, policy: Policy, inner: Any) -> Any:
@@ -59,10 +71,9 @@ def _many(step: Step, policy: Policy, inner: Any) -> Any:
 def compose(handler: Handler, policy: Policy, steps: Sequence[Step]) -> Handler:
     """The handler with the steps around it; the first step is the outermost."""
     shape, behaviour = next((shape, found) for shape in SHAPES if (found := getattr(handler, shape)) is not None)
-    wrap = _many if policy.response_streaming else _one
     for step in reversed(steps):
         if step.applies(policy):
-            behaviour = wrap(step, policy, behaviour)
+            behaviour = step.wrap(policy, behaviour)
     make = getattr(grpc, f"{shape}_rpc_method_handler")
     composed: Handler = make(behaviour, handler.request_deserializer, handler.response_serializer)
     return composed

@@ -8,11 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.meshes import ROOT, Mesh, environment, started, voketag, wait_until
+from tests.meshes import ROOT, VOKETAG, Mesh, environment, started, voketag, wait_until
 
 README = (ROOT / "README.md").read_text()
 
@@ -138,3 +139,34 @@ def test_mesh_record_is_whole_json(tmp_path: Path) -> None:
         record = json.loads((home / "mesh.json").read_text())
         assert set(record["pids"]) >= {"scan", "factory", "anchor", "factory-worker", "anchor-submitter", "edge"}
         assert mesh.ports["edge"] == record["ports"]["edge"]
+
+
+def test_order_survives_kill_9_of_the_factory_and_gives_every_token(tmp_path: Path) -> None:
+    rows, home = 100_000, tmp_path / "home"
+    table, out, log = tmp_path / "big.csv", tmp_path / "tokens.csv", tmp_path / "order.log"
+    table.write_text("name,serial\n" + "".join(f"Oil,{number}\n" for number in range(rows)))
+    with started(home) as mesh:
+        assert voketag(home, "order", "--csv", "examples/products.csv").returncode == 0, "opens the local factory"
+        command = (*VOKETAG, "order", "--csv", str(table), "--out", str(out))
+        with (
+            log.open("w") as said,
+            subprocess.Popen(command, cwd=ROOT, env=environment(home), stdout=said, stderr=said) as order,
+        ):
+            for share in (10, 3):
+                wait_until(partial(has_grown, out, rows * 52 // share))
+                killed = mesh.pids["factory"]
+                os.kill(killed, signal.SIGKILL)
+                wait_until(partial(is_replaced, mesh, killed))
+            assert order.wait(120) == 0, log.read_text()
+    numbers, tokens = zip(*(line.split(",") for line in out.read_text().splitlines()[1:]), strict=True)
+    assert list(map(int, numbers)) == list(range(rows)), "each row once, in order"
+    assert len(set(tokens)) == rows
+    assert f"{rows:,} products issued" in log.read_text()
+
+
+def has_grown(path: Path, size: int) -> bool:
+    return path.exists() and path.stat().st_size > size
+
+
+def is_replaced(mesh: Mesh, pid: int) -> bool:
+    return mesh.pids["factory"] != pid
