@@ -84,6 +84,6 @@ def load_queries(folder: Path) -> Any:
     return aiosql.from_path(folder, "asyncpg")
 
 
-async def check(pool: "asyncpg.Pool[Any]") -> None:
+async def check(database: "asyncpg.Pool[Any] | Connection") -> None:
     """Answers when PostgreSQL does."""
-    await pool.fetchval("SELECT 1", timeout=2)
+    await database.fetchval("SELECT 1", timeout=2)

@@ -19,6 +19,7 @@ from mesh.clock import Clock
 from mesh.errors import CredentialsInvalid
 
 ALGORITHM = "EdDSA"
+CLIENT_ADDRESS = "x-client-address"
 LIFETIME = timedelta(seconds=60)
 LEEWAY = timedelta(seconds=5)
 
@@ -68,8 +69,11 @@ def set_address(prefix: str) -> None:
 
 def client_address(metadata: Mapping[str, str], peer: str) -> str:
     """The caller's IP address: what the edge wrote into `x-client-address`, else gRPC's `ipv4:1.2.3.4:5`."""
-    if stated := metadata.get("x-client-address"):
-        return stated
+    return metadata.get(CLIENT_ADDRESS) or peer_address(peer)
+
+
+def peer_address(peer: str) -> str:
+    """The IP address in gRPC's `ipv4:1.2.3.4:5` or `ipv6:%5B::1%5D:5`; '' if there is none."""
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 

@@ -12,6 +12,7 @@ import structlog
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
+from scan.changes import Changes
 
 log = structlog.get_logger()
 
@@ -71,7 +72,8 @@ Raises DependencyUnavailable, within about a second.
 class Cards:
     """Cards by product, the least recently used forgotten first.
 
-    A card that is asked for in the second half of its time is read anew in the background, with others like it, so
+    While the factory's notices are followed, a card that has not changed counts for longer. One that is asked for in
+    the second half of its time is read anew in the background, with others like it, so
     that nobody waits for a product in demand. While PostgreSQL is away, which is found out by a query and ended by a
     probe in the background, remembered cards serve and nobody waits.
     """
@@ -81,12 +83,14 @@ class Cards:
         load: Load,
         clock: Clock,
         presence: Presence,
+        changes: Changes,
         *,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._load = load
         self._clock = clock
         self._presence = presence
+        self._changes = changes
         self._capacity, self._fresh_seconds, self._stale_seconds = limits
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
         self._wanted: dict[bytes, list[asyncio.Future[Found]]] = {}
@@ -98,9 +102,9 @@ class Cards:
         """The card of a product, 16 bytes. Raises CardsAwayError."""
         entry = self._entries.get(product_id)
         if entry is not None:
-            age = self._clock.monotonic() - entry.read_at
-            if age < self._fresh_seconds:
-                if age > self._fresh_seconds / 2:
+            age, lifetime = self._clock.monotonic() - entry.read_at, self._lifetime(product_id, entry)
+            if age < lifetime:
+                if age > lifetime / 2:
                     self._renew(product_id)
                 self._entries.move_to_end(product_id)
                 return Found(entry.card, True)
@@ -119,6 +123,12 @@ class Cards:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _lifetime(self, product_id: bytes, entry: _Entry) -> float:
+        card = entry.card
+        if card is not None and self._changes.none_since(entry.read_at, product_id, card.batch_id.bytes):
+            return self._changes.kept_seconds
+        return self._fresh_seconds
 
     def _remembered(self, product_id: bytes) -> Found:
         """That a product did not exist says nothing later on, so only cards serve without PostgreSQL."""
@@ -150,6 +160,7 @@ class Cards:
             self._loader = None
 
     async def _load_batch(self, wanted: Mapping[bytes, Sequence["asyncio.Future[Found]"]]) -> None:
+        read_at = self._clock.monotonic()
         try:
             cards = await self._load(list(wanted))
         except DependencyUnavailable as error:
@@ -159,7 +170,6 @@ class Cards:
         except Exception as error:  # noqa: BLE001 - whoever waits gets it
             _settle([answer for answers in wanted.values() for answer in answers], error)
         else:
-            read_at = self._clock.monotonic()
             for product_id, answers in wanted.items():
                 card = cards.get(product_id)
                 self._remember(product_id, _Entry(card, read_at))

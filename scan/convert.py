@@ -1,10 +1,15 @@
 """Between the contract's messages and scan's own terms."""
 
+from datetime import UTC, datetime
+from functools import cache
+
 from google.api.httpbody_pb2 import HttpBody
+from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2
 from voketag.scan.v1 import scan_pb2
 
 from scan.card import Card
+from scan.counters import History
 from scan.proof import Proof
 from scan.verdict import Checks, Outcome, Verdict
 from scan.verify import Answer
@@ -21,27 +26,35 @@ OUTCOMES = {
     Outcome.NOT_CHECKED: scan_pb2.CHECK_OUTCOME_NOT_CHECKED,
 }
 MOST_SCANS = (1 << 32) - 1
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+NOT_SEEN = History(0, None)
 
 
 def verify_response(answer: Answer) -> scan_pb2.VerifyResponse:
     """The verdict with everything that was found."""
     judgement, history = answer.judgement, answer.history
-    response = scan_pb2.VerifyResponse(
-        verdict=VERDICTS[judgement.verdict], checks=checks(judgement.checks), degraded=judgement.degraded
+    seen = history or NOT_SEEN
+    return scan_pb2.VerifyResponse(
+        verdict=VERDICTS[judgement.verdict],
+        checks=checks(judgement.checks),
+        degraded=judgement.degraded,
+        product=product_card(answer.card) if answer.card is not None else None,
+        first_scan=seen.count == 1,
+        scan_count=min(seen.count, MOST_SCANS),
+        first_scanned_at=timestamp(seen.first_at) if seen.first_at is not None else None,
+        checked_at=timestamp(answer.checked_at),
     )
-    response.checked_at.FromDatetime(answer.checked_at)
-    if answer.card is not None:
-        response.product.MergeFrom(product_card(answer.card))
-    if history is not None:
-        response.first_scan = history.count == 1
-        response.scan_count = min(history.count, MOST_SCANS)
-        if history.first_at is not None:
-            response.first_scanned_at.FromDatetime(history.first_at)
-    return response
 
 
+def timestamp(at: datetime) -> Timestamp:
+    """To the microsecond; `FromDatetime` does the same in four times the time."""
+    since = at - EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
+
+
+@cache
 def checks(found: Checks) -> list[scan_pb2.Check]:
-    """The checks in the order in which they were made."""
+    """The checks in the order in which they were made; there are few combinations, and each is built once."""
     return [
         scan_pb2.Check(name=scan_pb2.CHECK_NAME_TAG, outcome=OUTCOMES[found.tag]),
         scan_pb2.Check(name=scan_pb2.CHECK_NAME_PRODUCT, outcome=OUTCOMES[found.product]),

@@ -1,7 +1,7 @@
 """What follows from what was found: a verdict and its checks. Pure: the same findings give the same judgement."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 
 from scan.card import Found
 from scan.counters import History
@@ -9,6 +9,17 @@ from trust.token import Checked, KeyState
 
 ANCHORED = "COMPLETED"
 REFUSED = frozenset({"CANCELLED", "FAILED"})
+
+
+class ProductState(IntEnum):
+    """The states in which nobody should have a product, as the view of product cards numbers them."""
+
+    RECALLED = 5
+    STOLEN = 6
+    DESTROYED = 8
+
+
+WITHDRAWN = frozenset(ProductState)
 
 
 class Verdict(Enum):
@@ -62,7 +73,7 @@ def judge(checked: Checked, found: Found | None, history: History | None) -> Jud
     """The judgement on an issued token; `found` is None when PostgreSQL is away, `history` when Valkey is."""
     card = found.card if found is not None else None
     revoked = checked.state is KeyState.REVOKED
-    refused = card is not None and card.batch_state in REFUSED
+    refused = card is not None and (card.batch_state in REFUSED or card.product_state in WITHDRAWN)
     checks = Checks(
         tag=Outcome.FAILED if revoked else Outcome.PASSED,
         product=_outcome(known=card is not None, good=not refused),

@@ -1,8 +1,8 @@
 """Step: every error leaves as google.rpc.Status with exactly one ErrorInfo."""
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -57,18 +57,32 @@ async def abort(context: Context, error: VokeTagError) -> None:
     await context.abort(CODES[error.code], status.message, tuple(trailing))
 
 
+class _Guard:
+    """Lets cancellation and statuses already set pass, and turns every other error into a status."""
+
+    __slots__ = ("_context", "_method", "_request")
+
+    def __init__(self, request: Any, context: Context, method: str) -> None:
+        self._request = request
+        self._context = context
+        self._method = method
+
+    async def __aenter__(self) -> Any:
+        return self._request
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, VokeTagError):
+            await abort(self._context, error)
+        elif isinstance(error, Exception) and not isinstance(error, AbortError):
+            log.error("call failed", method=self._method, exc_info=error)
+            await abort(self._context, Internal(trace_id=trace_id.get()))
+
+
 class ErrorsStep(Step):
     """Turns typed errors into statuses; the unexpected is logged whole and leaves as INTERNAL with a fixed phrase."""
 
-    @asynccontextmanager
-    async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
-        """Lets cancellation and statuses already set pass."""
-        try:
-            yield request
-        except VokeTagError as error:
-            await abort(context, error)
-        except AbortError:
-            raise
-        except Exception:
-            log.exception("call failed", method=policy.method)
-            await abort(context, Internal(trace_id=trace_id.get()))
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+        """See the class."""
+        return _Guard(request, context, policy.method)

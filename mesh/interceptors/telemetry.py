@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -18,6 +19,39 @@ SECONDS = Histogram("voketag_call_seconds", "Duration of calls.", ["method"], bu
 CALLS = Counter("voketag_calls", "Calls by outcome: a google.rpc.Code number, or 1 for cancelled.", ["method", "code"])
 
 
+class _Call:
+    """One call, from its trace id to its outcome. Written out and not generated: every call has one."""
+
+    __slots__ = ("_answered", "_context", "_method", "_request", "_seconds", "_started")
+
+    def __init__(self, request: Any, context: Context, method: str, answered: Counter, seconds: Histogram) -> None:
+        self._request = request
+        self._context = context
+        self._method = method
+        self._answered = answered
+        self._seconds = seconds
+
+    async def __aenter__(self) -> Any:
+        for key, value in self._context.invocation_metadata() or ():
+            if key == "traceparent":
+                trace_id.set(new_trace_id(str(value)))
+                break
+        else:
+            trace_id.set(new_trace_id(None))
+        self._started = time.perf_counter()
+        return self._request
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._seconds.observe(time.perf_counter() - self._started)
+        if kind is None:
+            self._answered.inc()
+        else:
+            cancelled = issubclass(kind, asyncio.CancelledError)
+            CALLS.labels(self._method, "1" if cancelled else str(self._context.code() or 2)).inc()
+
+
 class TelemetryStep(Step):
     """Names the call by its W3C trace id, times it and counts it; opens a span when traces are exported."""
 
@@ -27,26 +61,15 @@ class TelemetryStep(Step):
         self._seconds = {method: SECONDS.labels(method) for method in policies}
         self._answered = {method: CALLS.labels(method, "0") for method in policies}
 
-    @asynccontextmanager
-    async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
         """Counts by the status code that the errors step left on the context."""
-        metadata = dict(context.invocation_metadata() or ())
-        trace_id.set(new_trace_id(metadata.get("traceparent")))  # type: ignore[arg-type]
-        started = time.perf_counter()
-        try:
-            if self._tracer is None:
+        method = policy.method
+        call = _Call(request, context, method, self._answered[method], self._seconds[method])
+        return call if self._tracer is None else self._traced(self._tracer, method, call, context)
+
+    @asynccontextmanager
+    async def _traced(self, tracer: trace.Tracer, method: str, call: _Call, context: Context) -> AsyncIterator[Any]:
+        parent = propagate.extract(dict(context.invocation_metadata() or ()))
+        with tracer.start_as_current_span(method, parent, kind=trace.SpanKind.SERVER):
+            async with call as request:
                 yield request
-            else:
-                parent = propagate.extract(metadata)
-                with self._tracer.start_as_current_span(policy.method, parent, kind=trace.SpanKind.SERVER):
-                    yield request
-        except asyncio.CancelledError:
-            CALLS.labels(policy.method, "1").inc()
-            raise
-        except BaseException:
-            CALLS.labels(policy.method, str(context.code() or 2)).inc()
-            raise
-        else:
-            self._answered[policy.method].inc()
-        finally:
-            self._seconds[policy.method].observe(time.perf_counter() - started)

@@ -1,7 +1,7 @@
 """Step: requests keep the rules written in the contract (protovalidate)."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import protovalidate
@@ -36,12 +36,10 @@ async def _checked(messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
 class ValidationStep(Step):
     """Checks the one request, or each message of a stream as it comes."""
 
-    @asynccontextmanager
-    async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
         """Raises ValidationFailed."""
         del context
         if policy.request_streaming:
-            yield _checked(request)
-        else:
-            check(request)
-            yield request
+            return nullcontext(_checked(request))
+        check(request)
+        return nullcontext(request)

@@ -185,12 +185,15 @@ async def test_postgresql_goes_away_and_comes_back(mesh: Mesh) -> None:
 
 async def test_postgresql_hangs(mesh: Mesh) -> None:
     batch = await known(mesh)
+    unseen = (await mesh.database.batch()).tokens[0]
     async with Load(mesh.stub, batch.tokens)() as load:
         async with connected(mesh.database.owner_dsn) as owner, owner.transaction():
             await owner.execute("LOCK TABLE factory.batches IN ACCESS EXCLUSIVE MODE")
-            answer = await mesh.until(batch.tokens[0], lambda answer: answer.degraded)
+            answer = await mesh.until(unseen, lambda answer: answer.degraded)
+            assert outcomes(answer) == [P, N, P, N]
+            answer = await verify(mesh.stub, batch.tokens[0])
             assert outcomes(answer) == [P, P, P, P]
-        await mesh.until(batch.tokens[0], lambda answer: not answer.degraded)
+        await mesh.until(unseen, lambda answer: not answer.degraded)
     assert {answer.verdict for answer in load.answers} == {GENUINE}
     assert load.longest < 3
 

@@ -9,6 +9,7 @@ import pytest
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.card import Card, Cards, CardsAwayError, Found, Limits
+from scan.changes import Changes
 from tests.fakes.clock import HandClock
 
 
@@ -53,8 +54,13 @@ def shelf() -> Shelf:
 
 
 @pytest.fixture
-async def cards(clock: HandClock, shelf: Shelf) -> AsyncIterator[Cards]:
-    cards = Cards(shelf.read, clock, Presence("cards"), limits=LIMITS)
+def changes(clock: HandClock) -> Changes:
+    return Changes(clock)
+
+
+@pytest.fixture
+async def cards(clock: HandClock, shelf: Shelf, changes: Changes) -> AsyncIterator[Cards]:
+    cards = Cards(shelf.read, clock, Presence("cards"), changes, limits=LIMITS)
     yield cards
     await cards.close()
 
@@ -86,6 +92,38 @@ async def test_a_card_is_fresh_for_its_time(cards: Cards, shelf: Shelf, clock: H
     clock.seconds += 0.1
     await cards.find(product(1))
     assert len(shelf.asked) == 2
+
+
+async def test_an_unchanged_card_counts_for_longer_while_notices_are_followed(
+    cards: Cards, shelf: Shelf, clock: HandClock, changes: Changes
+) -> None:
+    changes.begin()
+    await cards.find(product(1))
+    clock.seconds += 20
+    changes.followed(clock.seconds)
+    await cards.find(product(1))
+    assert len(shelf.asked) == 1
+    changes.notice(card(product(1)).batch_id.bytes)
+    await cards.find(product(1))
+    assert len(shelf.asked) == 2, "its batch has changed"
+
+
+async def test_a_change_during_a_read_is_not_missed(
+    cards: Cards, shelf: Shelf, clock: HandClock, changes: Changes
+) -> None:
+    changes.begin()
+    changes.followed(clock.seconds)
+    shelf.gate.clear()
+    reading = asyncio.create_task(cards.find(product(1)))
+    await asyncio.sleep(0)
+    clock.seconds += 0.5
+    changes.notice(product(1))
+    shelf.gate.set()
+    await reading
+    clock.seconds += 2
+    changes.followed(clock.seconds)
+    await cards.find(product(1))
+    assert len(shelf.asked) == 2, "what was read may be from before the change"
 
 
 async def test_that_there_is_no_card_is_remembered_too(cards: Cards, shelf: Shelf, clock: HandClock) -> None:
@@ -125,7 +163,7 @@ async def test_without_postgresql_cards_serve_until_they_are_stale(
 
 async def test_without_postgresql_only_the_probe_asks(clock: HandClock, shelf: Shelf) -> None:
     presence = Presence("cards")
-    cards = Cards(shelf.read, clock, presence, limits=LIMITS)
+    cards = Cards(shelf.read, clock, presence, Changes(clock), limits=LIMITS)
     shelf.failure = AWAY
     for _ in range(10):
         with pytest.raises(CardsAwayError):

@@ -19,8 +19,8 @@ HISTORY = History(2, datetime(2026, 1, 1, tzinfo=UTC))
 STATES = ("RECEIVING", "PENDING", "PROCESSING", "ANCHORING", "COMPLETED", "FAILED", "CANCELLED")
 
 
-def card(state: str = "COMPLETED", kid: int = 1) -> Card:
-    return Card(ID, UUID(int=7), 0, kid, 0, state, "Factory", {})
+def card(state: str = "COMPLETED", kid: int = 1, product_state: int = 0) -> Card:
+    return Card(ID, UUID(int=7), 0, kid, product_state, state, "Factory", {})
 
 
 def code(state: KeyState = KeyState.SIGNING) -> Checked:
@@ -35,6 +35,14 @@ def test_what_speaks_against_a_code_blocks_it(state: str, fresh: bool, key: KeyS
     anchor = P if state == "COMPLETED" else N
     assert astuple(judgement.checks) == (F if revoked else P, F if refused else P, P, anchor)
     assert judgement.degraded is not fresh
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_product_that_nobody_should_have_is_blocked(number: int) -> None:
+    withdrawn = number in {5, 6, 8}
+    judgement = judge(code(), Found(card(product_state=number), True), HISTORY)
+    assert judgement.verdict is (Verdict.BLOCKED if withdrawn else Verdict.GENUINE_CODE)
+    assert astuple(judgement.checks) == (P, F if withdrawn else P, P, P)
 
 
 def test_valkey_away() -> None:
