@@ -5,7 +5,14 @@ from random import Random
 from typing import Any
 
 from redis.asyncio import Redis
-from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
+from voketag.factory.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    factory_pb2,
+    factory_pb2_grpc,
+    lifecycle_pb2,
+    lifecycle_pb2_grpc,
+)
 
 from factory.account_service import AccountService
 from factory.accounts import Accounts, ApiKeyAuthenticator
@@ -14,6 +21,8 @@ from factory.changes import Changes
 from factory.config import FactorySettings, WorkerSettings, secret_bytes
 from factory.finality import Finality
 from factory.imports import Imports
+from factory.lifecycle import Lifecycle
+from factory.lifecycle_service import LifecycleService
 from factory.minting import Tokens, raw_uuid7
 from factory.ordering import Orders
 from factory.peers import AnchorClient
@@ -42,6 +51,7 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
     imports = Imports(store, changes, jobs, tokens, new_id=new_id, new_product_id=raw_uuid7)
     products = Products(store, tokens, pages)
     service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
+    lifecycle = LifecycleService(orders, Lifecycle(store, pages, new_id=new_id), url_prefix=settings.public_url_prefix)
     accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
 
     def on_stop() -> None:
@@ -50,9 +60,10 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
 
     return ServerParts(
         settings=settings,
-        contracts=[factory_pb2, account_pb2],
+        contracts=[factory_pb2, account_pb2, lifecycle_pb2],
         register=[
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
+            (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
         ],
         authenticators={

@@ -113,14 +113,14 @@ def _reason(error: AttributesError) -> Reason:
     return Reason.KEY if "key" in error.reason else Reason.TEXT
 
 
-def check_name(name: str) -> None:
-    """Raises ValidationFailed for a name with control characters, which PostgreSQL or a label could not take."""
+def check_name(name: str, field: str = "name") -> None:
+    """Raises ValidationFailed for text with control characters, which PostgreSQL or a label could not take."""
     if _CONTROL.search(name):
-        violation = FieldViolation("name", "name.text", "must not have control characters")
-        raise ValidationFailed(violations=(violation,), summary="name: must not have control characters")
+        violation = FieldViolation(field, f"{field}.text", "must not have control characters")
+        raise ValidationFailed(violations=(violation,), summary=f"{field}: must not have control characters")
 
 
-def encode_template(template: Mapping[str, str]) -> bytes:
+def encode_template(template: Mapping[str, str], field: str = "template") -> bytes:
     """Canonical bytes of the attributes that every product of a batch gets. Raises ValidationFailed."""
     try:
         for column, rule in RULES.items():
@@ -129,6 +129,6 @@ def encode_template(template: Mapping[str, str]) -> bytes:
         return encode(template)
     except AttributeRefused as refused:
         fault = refused.fault
-        violation = FieldViolation("template", f"template.{fault.reason.lower()}", f"{fault.column} {fault.message}")
-        summary = f"template: {violation.description}"
+        violation = FieldViolation(field, f"{field}.{fault.reason.lower()}", f"{fault.column} {fault.message}")
+        summary = f"{field}: {violation.description}"
         raise ValidationFailed(violations=(violation,), summary=summary) from None

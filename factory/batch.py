@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from uuid import UUID
 
 LIMIT = 1_000_000
@@ -74,6 +74,20 @@ class Order:
     return_products: bool = False
 
 
+class ProductState(IntEnum):
+    """Where a product is in its life, as products.state has it; the legal steps are rows of product_transitions."""
+
+    CREATED = 0
+    ACTIVATED = 1
+    SHIPPED = 2
+    SOLD = 3
+    CONSUMED = 4
+    RECALLED = 5
+    STOLEN = 6
+    EXPIRED = 7
+    DESTROYED = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Product:
     """A product with its token; `attributes` is canonical JSON."""
@@ -83,3 +97,4 @@ class Product:
     index: int
     token: str
     attributes: bytes
+    state: ProductState = ProductState.CREATED

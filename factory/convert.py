@@ -4,13 +4,15 @@ import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import datetime
+from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from voketag.factory.v1 import account_pb2, factory_pb2
+from voketag.factory.v1 import account_pb2, factory_pb2, lifecycle_pb2
 
 from factory.accounts import ApiKey, Factory
-from factory.batch import Batch, BatchState, Order, Product
+from factory.batch import Batch, BatchState, Order, Product, ProductState
 from factory.imports import Ack, Answer, Completed, End, Frame, Header, Opened, RowChunk
+from factory.lifecycle import Change, Event, OfBatch, Some
 from mesh.idempotency import RequestKey
 
 IMPORT = "/voketag.factory.v1.FactoryService/ImportProducts"
@@ -60,6 +62,38 @@ def product_message(product: Product, url_prefix: str) -> factory_pb2.Product:
         token=product.token,
         url=url_prefix + product.token,
         attributes=json.loads(product.attributes),
+        state=state_number(product.state),
+    )
+
+
+def state_number(state: ProductState) -> factory_pb2.ProductState.ValueType:
+    """The state of a product."""
+    return factory_pb2.ProductState.Value(f"PRODUCT_STATE_{state.name}")
+
+
+def change(request: lifecycle_pb2.ChangeProductsRequest) -> Change:
+    """A change of products."""
+    to_state = ProductState[factory_pb2.ProductState.Name(request.to_state).removeprefix("PRODUCT_STATE_")]
+    match request.WhichOneof("selection"):
+        case "ids":
+            return Change(to_state, request.note, Some(frozenset(map(UUID, request.ids.product_ids))))
+        case "serials":
+            serials = request.serials
+            selection = OfBatch(UUID(serials.batch_id), (serials.first, serials.last))
+            return Change(to_state, request.note, selection)
+        case _:
+            return Change(to_state, request.note, OfBatch(UUID(request.batch_id)))
+
+
+def event_message(event: Event) -> lifecycle_pb2.ProductEvent:
+    """A step in a product's life."""
+    return lifecycle_pb2.ProductEvent(
+        event_id=str(event.event_id),
+        from_state=state_number(event.from_state),
+        to_state=state_number(event.to_state),
+        actor=event.actor,
+        note=event.note,
+        event_time=timestamp(event.happened_at),
     )
 
 

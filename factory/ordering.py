@@ -1,7 +1,7 @@
 """Orders of batches: created with their job in one transaction, read, listed, watched, cancelled."""
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from uuid import UUID
@@ -21,6 +21,8 @@ from mesh.jobs import Jobs
 from mesh.paging import PageTokens
 
 PAGE_SIZE = 50
+SINGLE = "Single product"
+"""The name of a batch that was ordered for one product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,13 @@ class Orders:
             batch = await self._store.batch(connection, factory_id, new)
         self._changes.announce(new)
         return batch, products
+
+    async def create_one(self, factory_id: UUID, request: RequestKey, attributes: Mapping[str, str]) -> Product:
+        """The one product of a batch ordered for it. Raises ValidationFailed, RequestIdReused."""
+        encode_template(attributes, "attributes")
+        order = Order(SINGLE, attributes, product_count=1, return_products=True)
+        _, products = await self.create(factory_id, request, order)
+        return products[0]
 
     async def _issue_all(self, connection: Connection, batch: Batch) -> list[Product]:
         tree = await Tree.load(self._store, connection, batch)

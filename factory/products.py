@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from uuid import UUID
 
-from factory.batch import Batch, Product
+from factory.batch import Batch, Product, ProductState
 from factory.minting import Tokens
 from factory.store import ProductRow, Store
 from mesh.errors import PageTokenInvalid, ProductNotFound
@@ -25,7 +25,14 @@ class ProductPage:
 def to_products(tokens: Tokens, rows: Iterable[tuple[ProductRow, Batch]]) -> list[Product]:
     """Products of stored rows, each with its batch, with their tokens."""
     return [
-        Product(row.product_id, batch.batch_id, row.index, token, row.attributes or batch.template)
+        Product(
+            row.product_id,
+            batch.batch_id,
+            row.index,
+            token,
+            row.attributes or batch.template,
+            ProductState(row.state),
+        )
         for row, batch in rows
         for token in tokens.stored([(row.kid, row.product_id.bytes)])
     ]
@@ -46,7 +53,14 @@ class Products:
         if row is None:
             raise ProductNotFound
         token = next(self._tokens.stored([(row["kid"], product_id.bytes)]))
-        return Product(product_id, row["batch_id"], row["index"], token, row["attributes"] or row["template"])
+        return Product(
+            product_id,
+            row["batch_id"],
+            row["index"],
+            token,
+            row["attributes"] or row["template"],
+            ProductState(row["state"]),
+        )
 
     async def list(self, factory_id: UUID, batch_id: UUID, *, page_size: int, page_token: str) -> ProductPage:
         """A page of at most `page_size` products, 0 meaning 100. Raises BatchNotFound, PageTokenInvalid."""

@@ -41,6 +41,7 @@ class ProductRow:
     product_id: UUID
     index: int
     kid: int
+    state: int
     attributes: bytes | None
 
 

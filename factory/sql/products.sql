@@ -1,6 +1,6 @@
 -- name: select_product(factory_id, product_id)^
 -- Through the batch, as that knows the factory: another's product is as unknown as none.
-SELECT product.product_id, product.batch_id, product.index, product.kid, product.attributes, batch.template
+SELECT product.product_id, product.batch_id, product.index, product.kid, product.state, product.attributes, batch.template
 FROM products product
 JOIN batches batch ON batch.factory_id = :factory_id AND batch.batch_id = product.batch_id
 WHERE product.product_id = :product_id;
@@ -8,7 +8,7 @@ WHERE product.product_id = :product_id;
 -- name: select_products(first_index, after, batch_id, page_size)
 -- By index from :first_index on: chunk by chunk, and in each by its range of ids, which are in the order of indexes.
 -- Within a chunk the range begins at :after, the id of the product before, so that a page reads no more than itself.
-SELECT product.product_id, product.index, product.kid, product.attributes
+SELECT product.product_id, product.index, product.kid, product.state, product.attributes
 FROM (
   SELECT
     first_index, last_product_id,
@@ -19,7 +19,7 @@ FROM (
     AND first_index < :first_index + :page_size
 ) chunk
 CROSS JOIN LATERAL (
-  SELECT product_id, index, kid, attributes
+  SELECT product_id, index, kid, state, attributes
   FROM products
   WHERE product_id BETWEEN chunk.low AND chunk.last_product_id
     AND batch_id = :batch_id AND index >= :first_index

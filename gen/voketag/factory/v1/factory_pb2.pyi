@@ -64,6 +64,58 @@ BATCH_STATE_CANCELLED: BatchState.ValueType  # 7
 """Stopped by the factory."""
 Global___BatchState: _TypeAlias = BatchState  # noqa: Y015
 
+class _ProductState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ProductStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ProductState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRODUCT_STATE_UNSPECIFIED: _ProductState.ValueType  # 0
+    """Not used."""
+    PRODUCT_STATE_CREATED: _ProductState.ValueType  # 1
+    """Issued."""
+    PRODUCT_STATE_ACTIVATED: _ProductState.ValueType  # 2
+    """Its label is on it."""
+    PRODUCT_STATE_SHIPPED: _ProductState.ValueType  # 3
+    """It left the factory."""
+    PRODUCT_STATE_SOLD: _ProductState.ValueType  # 4
+    """A consumer has it."""
+    PRODUCT_STATE_CONSUMED: _ProductState.ValueType  # 5
+    """Used up; for good."""
+    PRODUCT_STATE_RECALLED: _ProductState.ValueType  # 6
+    """Called back; its code answers BLOCKED."""
+    PRODUCT_STATE_STOLEN: _ProductState.ValueType  # 7
+    """Reported stolen; its code answers BLOCKED."""
+    PRODUCT_STATE_EXPIRED: _ProductState.ValueType  # 8
+    """Past its time; for good."""
+    PRODUCT_STATE_DESTROYED: _ProductState.ValueType  # 9
+    """No more; for good; its code answers BLOCKED."""
+
+class ProductState(_ProductState, metaclass=_ProductStateEnumTypeWrapper):
+    """Where a product is in its life."""
+
+PRODUCT_STATE_UNSPECIFIED: ProductState.ValueType  # 0
+"""Not used."""
+PRODUCT_STATE_CREATED: ProductState.ValueType  # 1
+"""Issued."""
+PRODUCT_STATE_ACTIVATED: ProductState.ValueType  # 2
+"""Its label is on it."""
+PRODUCT_STATE_SHIPPED: ProductState.ValueType  # 3
+"""It left the factory."""
+PRODUCT_STATE_SOLD: ProductState.ValueType  # 4
+"""A consumer has it."""
+PRODUCT_STATE_CONSUMED: ProductState.ValueType  # 5
+"""Used up; for good."""
+PRODUCT_STATE_RECALLED: ProductState.ValueType  # 6
+"""Called back; its code answers BLOCKED."""
+PRODUCT_STATE_STOLEN: ProductState.ValueType  # 7
+"""Reported stolen; its code answers BLOCKED."""
+PRODUCT_STATE_EXPIRED: ProductState.ValueType  # 8
+"""Past its time; for good."""
+PRODUCT_STATE_DESTROYED: ProductState.ValueType  # 9
+"""No more; for good; its code answers BLOCKED."""
+Global___ProductState: _TypeAlias = ProductState  # noqa: Y015
+
 class _RowErrorReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -242,6 +294,7 @@ class Product(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """UUIDv7."""
     batch_id: _builtins.str
@@ -252,6 +305,8 @@ class Product(_message.Message):
     """Its token."""
     url: _builtins.str
     """The link for its QR code."""
+    state: Global___ProductState.ValueType
+    """Where it is in its life."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Its attributes."""
@@ -265,10 +320,11 @@ class Product(_message.Message):
         token: _builtins.str = ...,
         url: _builtins.str = ...,
         attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        state: Global___ProductState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "batch_id", b"batch_id", "index", b"index", "product_id", b"product_id", "token", b"token", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "batch_id", b"batch_id", "index", b"index", "product_id", b"product_id", "state", b"state", "token", b"token", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

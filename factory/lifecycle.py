@@ -1,0 +1,224 @@
+"""What becomes of products after they were issued: changes of their state, and the events that tell of them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from factory.attributes import check_name
+from factory.batch import ProductState
+from factory.store import Connection, Store
+from mesh import audit, idempotency
+from mesh.clock import IdSource
+from mesh.errors import ProductNotFound
+from mesh.idempotency import RequestKey
+from mesh.paging import PageTokens
+
+STRETCH = 5_000
+"""Products of a batch that change in one transaction."""
+
+PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Products by their ids."""
+
+    product_ids: frozenset[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class OfBatch:
+    """Products of a batch: all, or those whose serial lies in [first, last] by code point."""
+
+    batch_id: UUID
+    serials: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is to become of which products, and why."""
+
+    to_state: ProductState
+    note: str
+    selection: Some | OfBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a change came: it is done when `next_index` is `end_index`. Of the products before, how many changed."""
+
+    next_index: int
+    end_index: int
+    changed: int
+    unchanged: int
+    refused: int
+
+    @property
+    def done(self) -> bool:
+        """True when no product is left."""
+        return self.next_index == self.end_index
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A step of a product; `actor` is the id of the API key."""
+
+    event_id: UUID
+    from_state: ProductState
+    to_state: ProductState
+    actor: str
+    note: str
+    happened_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EventPage:
+    """Events, newest first, and the token of the next page or ''."""
+
+    events: list[Event]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A change under its id."""
+
+    factory_id: UUID
+    change_id: UUID
+    request_id: UUID
+    change: Change
+
+    @property
+    def key(self) -> dict[str, UUID]:
+        return {"factory_id": self.factory_id, "change_id": self.change_id}
+
+
+class Lifecycle:
+    """The lives of factories' products. Another factory's product or batch is as unknown as none."""
+
+    def __init__(self, store: Store, pages: PageTokens, *, new_id: IdSource) -> None:
+        self._store = store
+        self._pages = pages
+        self._new_id = new_id
+
+    async def change(self, factory_id: UUID, request: RequestKey, change: Change, *, actor: str) -> Progress:
+        """The change made, by as many transactions as it takes; where the same request broke off, it goes on.
+
+        Raises BatchNotFound, ProductNotFound, ValidationFailed, RequestIdReused.
+        """
+        _check(change)
+        async with self._store.transaction() as connection:
+            new = self._new_id()
+            first = await idempotency.claim(connection, request, new)
+            run = _Run(factory_id, first or new, request.request_id, change)
+            if first is None:
+                progress = await self._advance(connection, run, await self._begin(connection, run, actor))
+            else:
+                progress = await self._go_on(connection, run)
+        while not progress.done:
+            async with self._store.transaction() as connection:
+                progress = await self._go_on(connection, run)
+        return progress
+
+    async def events(self, factory_id: UUID, product_id: UUID, *, page_size: int, page_token: str) -> EventPage:
+        """A page of at most `page_size` events, 0 meaning 50. Raises ProductNotFound, PageTokenInvalid."""
+        scope = f"events:{factory_id}:{product_id}"
+        before = UUID(self._pages.decode(page_token, scope=scope)) if page_token else None
+        size = page_size or PAGE_SIZE
+        sql, key = self._store.sql, {"factory_id": factory_id, "product_id": product_id}
+        async with self._store.connection() as connection:
+            if await sql.select_product(connection, **key) is None:
+                raise ProductNotFound
+            rows = sql.select_events(connection, **key, before=before, page_size=size + 1)
+            found = [_event(row) async for row in rows]
+        page = found[:size]
+        more = self._pages.encode(str(page[-1].event_id), scope=scope) if len(found) > size else ""
+        return EventPage(page, more)
+
+    async def _begin(self, connection: Connection, run: _Run, actor: str) -> Progress:
+        match run.change.selection:
+            case Some(product_ids):
+                batch_id, end_index = None, len(product_ids)
+            case OfBatch(batch_id):
+                end_index = (await self._store.batch(connection, run.factory_id, batch_id)).issued_count
+        row = await self._store.sql.insert_change(
+            connection,
+            **run.key,
+            batch_id=batch_id,
+            to_state=run.change.to_state,
+            actor=actor,
+            note=run.change.note,
+            end_index=end_index,
+        )
+        return Progress(**dict(row))
+
+    async def _go_on(self, connection: Connection, run: _Run) -> Progress:
+        progress = Progress(**dict(await self._store.sql.lock_change(connection, **run.key)))
+        return progress if progress.done else await self._advance(connection, run, progress)
+
+    async def _advance(self, connection: Connection, run: _Run, progress: Progress) -> Progress:
+        """Moves the next products, those that may, and counts, all in the transaction under way."""
+        sql, to_state, selection = self._store.sql, run.change.to_state, run.change.selection
+        end_index = progress.end_index
+        if isinstance(selection, OfBatch):
+            end_index = min(progress.next_index + STRETCH, end_index)
+        held, others = await self._hold(connection, run, progress.next_index, end_index)
+        changed = await sql.move(connection, product_ids=others, to_state=to_state, change_id=run.change_id)
+        if changed:
+            ids = [selection.batch_id] if isinstance(selection, OfBatch) else others
+            await sql.announce_cards(connection, ids=ids)
+        counts = {"changed": changed, "unchanged": held - len(others), "refused": len(others) - changed}
+        row = await sql.advance_change(connection, **run.key, end_index=end_index, **counts)
+        resource = f"product_change/{run.change_id}"
+        await audit.record(
+            connection, resource=resource, request_id=run.request_id, detail=_detail(run.change) | counts
+        )
+        return Progress(**dict(row))
+
+    async def _hold(
+        self, connection: Connection, run: _Run, first_index: int, end_index: int
+    ) -> tuple[int, list[UUID]]:
+        """Locks the products: how many, and those in another state than the one to reach. Raises ProductNotFound."""
+        sql, to_state = self._store.sql, run.change.to_state
+        match run.change.selection:
+            case Some(product_ids):
+                row = await sql.hold_listed(
+                    connection, to_state=to_state, factory_id=run.factory_id, product_ids=list(product_ids)
+                )
+                if row["held"] != len(product_ids):
+                    raise ProductNotFound
+            case OfBatch(batch_id, serials):
+                first_serial, last_serial = serials or (None, None)
+                row = await sql.hold_stretch(
+                    connection,
+                    to_state=to_state,
+                    batch_id=batch_id,
+                    first_index=first_index,
+                    end_index=end_index,
+                    first_serial=first_serial,
+                    last_serial=last_serial,
+                )
+        return row["held"], row["others"]
+
+
+def _check(change: Change) -> None:
+    """Raises ValidationFailed for text that PostgreSQL or a person reading could not take."""
+    check_name(change.note, "note")
+    if isinstance(change.selection, OfBatch) and change.selection.serials is not None:
+        for field, serial in zip(("serials.first", "serials.last"), change.selection.serials, strict=True):
+            check_name(serial, field)
+
+
+def _detail(change: Change) -> dict[str, object]:
+    detail: dict[str, object] = {"to_state": change.to_state.name}
+    if isinstance(change.selection, OfBatch):
+        detail["batch_id"] = change.selection.batch_id
+        if change.selection.serials is not None:
+            detail["first_serial"], detail["last_serial"] = change.selection.serials
+    return detail
+
+
+def _event(row: Any) -> Event:
+    states = {name: ProductState(row[name]) for name in ("from_state", "to_state")}
+    return Event(**{**dict(row), **states})
