@@ -4,13 +4,11 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from mesh.clock import Clock
-
-log = structlog.get_logger()
+from mesh.presence import Presence
 
 
 class Rate(NamedTuple):
@@ -72,12 +70,14 @@ class SharedLimiter:
     def __init__(self, valkey: Redis, fallback: LocalLimiter) -> None:
         self._script = valkey.register_script(GCRA)
         self._fallback = fallback
+        self._presence = Presence("limits in Valkey")
 
     async def take(self, key: str, rate: Rate) -> float:
         """See Limiter."""
         try:
             wait = await self._script(keys=[f"limit:{{{key}}}"], args=[1 / rate.per_second, rate.burst])
         except (RedisError, OSError) as error:
-            log.warning("limits are local: Valkey is away", error=str(error))
+            self._presence.away(error)
             return await self._fallback.take(key, rate)
+        self._presence.here()
         return float(wait)

@@ -18,6 +18,7 @@ from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 
 BATCH_CALLS = 1_000
+GATHER_SECONDS = 0.001
 CONNECT_SECONDS = 1.0
 FIRST_DELAY_SECONDS, LAST_DELAY_SECONDS = 0.05, 1.0
 
@@ -44,6 +45,7 @@ class _Link(asyncio.Protocol):
         self._gathered: deque[tuple[bytes, asyncio.Future[Any]]] = deque()
         self._awaited: deque[asyncio.Future[Any]] = deque()
         self._flush_due = False
+        self._crowded = False
         self._sent_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport | None = None
@@ -57,8 +59,7 @@ class _Link(asyncio.Protocol):
         answer: asyncio.Future[Any] = self._loop.create_future()
         self._gathered.append((command, answer))
         if not self._awaited and not self._flush_due:
-            self._flush_due = True
-            self._loop.call_soon(self._linger, 0)
+            self._schedule()
         return answer
 
     def abort(self, reason: object) -> None:
@@ -80,8 +81,8 @@ class _Link(asyncio.Protocol):
         except (hiredis.ProtocolError, IndexError) as error:
             self.abort(f"unreadable reply: {error}")
             return
-        if not self._awaited:
-            self._flush()
+        if self._gathered and not self._awaited and not self._flush_due:
+            self._schedule()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See asyncio.Protocol."""
@@ -96,18 +97,20 @@ class _Link(asyncio.Protocol):
         self._gathered.clear()
         self.closed.set_result(self._reason)
 
-    def _linger(self, seen: int) -> None:
-        """Waits on while every turn brings more calls: a write costs more than what a turn is late."""
-        if seen < len(self._gathered) < BATCH_CALLS:
-            self._loop.call_soon(self._linger, len(self._gathered))
+    def _schedule(self) -> None:
+        """Alone, a call goes out at once. Among others it waits for them: fewer wake-ups cost less than it is late."""
+        self._flush_due = True
+        if self._crowded:
+            self._loop.call_later(GATHER_SECONDS, self._flush)
         else:
-            self._flush()
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._flush_due = False
         if not self._gathered or self._awaited or self._transport is None:
             return
         batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), BATCH_CALLS))]
+        self._crowded = len(batch) > 1
         self._awaited.extend([answer for _, answer in batch])
         self._sent_at = self._loop.time()
         if self._watch is None:
