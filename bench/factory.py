@@ -1,4 +1,4 @@
-"""ImportProducts over real gRPC on loopback beside a raw COPY of the same rows, in one run; and batches of 1,000.
+"""ImportProducts, and files in and out, over real gRPC beside a raw COPY of the same rows; and batches of 1,000.
 
 Run from the repository: python -m bench.factory [PRODUCTS]. Server, client and PostgreSQL are processes of their own;
 each one's CPU is by /proc, memory is the peak of the resident set (VmHWM).
@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 import grpc
 import uvloop
-from voketag.factory.v1 import factory_pb2, factory_pb2_grpc
+from voketag.factory.v1 import factory_pb2, factory_pb2_grpc, table_pb2, table_pb2_grpc
 
 from factory.importing import check_rows
 from factory.issuing import Rows, Tree
@@ -112,6 +112,43 @@ async def import_products(stub: Any, metadata: Any, count: int) -> int:
     assert (await call.read()).completed.batch.product_count == count
     assert await call.read() is grpc.aio.EOF
     return tokens
+
+
+def csv_pieces(count: int) -> Iterator[bytes]:
+    """The same rows as a file, in pieces of a thousand lines."""
+    yield b"sku,gtin,serial,name,market,expiry\n"
+    for first in range(0, count, CHUNK):
+        lines = (
+            f'SKU-{number % 500:04d},4006381333931,{number:010d},"Running shoe, blue, size 42",BR,2030-01-31\n'
+            for number in range(first, min(first + CHUNK, count))
+        )
+        yield "".join(lines).encode()
+
+
+async def tables(on: Ground, count: int) -> dict[str, float]:
+    """Seconds of one import of a CSV file by a server of its own, and of its exports."""
+    seconds = {}
+    async with server(on) as (door, child), grpc.aio.insecure_channel(door.target) as channel:
+        _, key = await door.new_factory()
+        stub, metadata = table_pb2_grpc.TableServiceStub(channel), (("x-api-key", key),)
+        header = table_pb2.CsvHeader(request_id=str(uuid4()), name="bench")
+        frames = [table_pb2.ImportCsvRequest(header=header)]
+        frames.extend(table_pb2.ImportCsvRequest(data=piece) for piece in csv_pieces(count))
+        started = time.perf_counter()
+        answer = await stub.ImportCsv(iter(frames), metadata=metadata)
+        seconds["ImportCsv"] = time.perf_counter() - started
+        assert answer.batch.product_count == count
+        del frames
+        for name, form in table_pb2.ExportFormat.items()[1:]:
+            request = table_pb2.ExportProductsRequest(batch_id=answer.batch.batch_id, format=form)
+            started, lines = time.perf_counter(), 0
+            async for piece in stub.ExportProducts(request, metadata=metadata):
+                lines += piece.data.count(b"\n")
+            seconds[f"ExportProducts {name.removeprefix('EXPORT_FORMAT_')}"] = time.perf_counter() - started
+            assert lines == count + (form == table_pb2.EXPORT_FORMAT_CSV)
+        assert child.pid is not None
+        print(f"peak memory of the server of tables: {peak_kib(child.pid) // 1024} MiB")
+    return seconds
 
 
 async def client(target: str, key: str, count: int) -> None:
@@ -288,9 +325,12 @@ async def main(count: int) -> None:
             large = await measured_import(on, postmaster, count)
             raw = await raw_copy(on, count)
             tree = await built(on, count)
+            by_table = await tables(on, count)
             timed = await latencies(on)
     print(f"ImportProducts of {count:,}: {count / large.seconds:,.0f} products/s")
     print(f"raw COPY of the same rows: {count / raw:,.0f} products/s; ratio {raw / large.seconds:.2f}")
+    for call, taken in by_table.items():
+        print(f"{call} of {count:,}: {count / taken:,.0f} rows/s; ratio to raw COPY {raw / taken:.2f}")
     print(f"CreateBatch of {count:,}, built by one worker: {count / tree:,.0f} products/s")
     ends = (("client", large.client_cpu), ("server", large.server_cpu), ("PostgreSQL", large.database_cpu))
     print("CPU a product: " + ", ".join(f"{end} {seconds / count * 1e6:.1f} µs" for end, seconds in ends))

@@ -12,6 +12,8 @@ from voketag.factory.v1 import (
     factory_pb2_grpc,
     lifecycle_pb2,
     lifecycle_pb2_grpc,
+    table_pb2,
+    table_pb2_grpc,
 )
 
 from factory.account_service import AccountService
@@ -19,6 +21,7 @@ from factory.accounts import Accounts, ApiKeyAuthenticator
 from factory.building import Building
 from factory.changes import Changes
 from factory.config import FactorySettings, WorkerSettings, secret_bytes
+from factory.exports import Exports
 from factory.finality import Finality
 from factory.imports import Imports
 from factory.lifecycle import Lifecycle
@@ -29,6 +32,8 @@ from factory.peers import AnchorClient
 from factory.products import Products
 from factory.service import FactoryService
 from factory.store import Store
+from factory.table_imports import TableImports
+from factory.table_service import TableService
 from factory.worker import FactoryWorker
 from mesh import database, valkey
 from mesh.client import peer
@@ -52,19 +57,22 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
     products = Products(store, tokens, pages)
     service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
     lifecycle = LifecycleService(orders, Lifecycle(store, pages, new_id=new_id), url_prefix=settings.public_url_prefix)
+    exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
     accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
 
     def on_stop() -> None:
         imports.close()
+        exports.close()
         changes.close()
 
     return ServerParts(
         settings=settings,
-        contracts=[factory_pb2, account_pb2, lifecycle_pb2],
+        contracts=[factory_pb2, account_pb2, lifecycle_pb2, table_pb2],
         register=[
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
+            (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
         ],
         authenticators={
             FACTORY: ApiKeyAuthenticator(store, clock),

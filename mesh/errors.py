@@ -159,6 +159,12 @@ class ChunkSize(VokeTagError):
     reason, code = "CHUNK_SIZE", INVALID_ARGUMENT
 
 
+class TableMalformed(VokeTagError):
+    """Line {line} of the file: {problem}."""
+
+    reason, code = "TABLE_MALFORMED", INVALID_ARGUMENT
+
+
 class AnchorConflict(VokeTagError):
     """Another root was submitted for {batch_id} before."""
 

@@ -5,7 +5,16 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 console = Console(highlight=False)
 errors = Console(stderr=True, highlight=False)
@@ -23,11 +32,20 @@ def home() -> Path:
 
 def rows_progress() -> Progress:
     """A bar that counts rows."""
+    return _progress(MofNCompleteColumn())
+
+
+def bytes_progress() -> Progress:
+    """A bar that counts bytes."""
+    return _progress(DownloadColumn())
+
+
+def _progress(counter: ProgressColumn) -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
+        counter,
         TimeElapsedColumn(),
         console=console,
         transient=True,

@@ -1,6 +1,7 @@
 """The root command. Commands are loaded when they are called, so that `verify` needs no service installed."""
 
 import importlib
+from keyword import iskeyword
 from typing import ClassVar
 
 import click
@@ -15,6 +16,8 @@ class Lazy(click.Group):
         "down": "mesh.cli.up",
         "status": "mesh.cli.up",
         "order": "mesh.cli.order",
+        "import": "mesh.cli.tables",
+        "export": "mesh.cli.tables",
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
         "chain": "mesh.cli.processes",
@@ -38,7 +41,7 @@ class Lazy(click.Group):
             raise click.ClickException(
                 f"`voketag {cmd_name}` needs the package {error.name}: pip install 'voketag[service,local]'"
             ) from error
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
         return command
 
 

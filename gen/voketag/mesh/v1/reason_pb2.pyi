@@ -78,6 +78,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """Our fault; the trace id in the metadata finds it in the log. INTERNAL."""
     REASON_REQUEST_REFUSED: _Reason.ValueType  # 27
     """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
+    REASON_TABLE_MALFORMED: _Reason.ValueType  # 28
+    """The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -140,4 +142,6 @@ REASON_INTERNAL: Reason.ValueType  # 26
 """Our fault; the trace id in the metadata finds it in the log. INTERNAL."""
 REASON_REQUEST_REFUSED: Reason.ValueType  # 27
 """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
+REASON_TABLE_MALFORMED: Reason.ValueType  # 28
+"""The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
