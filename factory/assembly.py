@@ -10,6 +10,8 @@ from voketag.factory.v1 import (
     account_pb2_grpc,
     factory_pb2,
     factory_pb2_grpc,
+    label_pb2,
+    label_pb2_grpc,
     lifecycle_pb2,
     lifecycle_pb2_grpc,
     table_pb2,
@@ -20,10 +22,13 @@ from factory.account_service import AccountService
 from factory.accounts import Accounts, ApiKeyAuthenticator
 from factory.building import Building
 from factory.changes import Changes
+from factory.codes import Codes, Turns
 from factory.config import FactorySettings, WorkerSettings, secret_bytes
 from factory.exports import Exports
 from factory.finality import Finality
 from factory.imports import Imports
+from factory.label_service import LabelService
+from factory.labels import Labels
 from factory.lifecycle import Lifecycle
 from factory.lifecycle_service import LifecycleService
 from factory.minting import Tokens, raw_uuid7
@@ -57,6 +62,8 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
     products = Products(store, tokens, pages)
     service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
     lifecycle = LifecycleService(orders, Lifecycle(store, pages, new_id=new_id), url_prefix=settings.public_url_prefix)
+    turns, prefix = Turns(), settings.public_url_prefix
+    labels = LabelService(Codes(turns, url_prefix=prefix), Labels(store, tokens, turns, url_prefix=prefix))
     exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
     accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
 
@@ -67,10 +74,11 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
 
     return ServerParts(
         settings=settings,
-        contracts=[factory_pb2, account_pb2, lifecycle_pb2, table_pb2],
+        contracts=[factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2],
         register=[
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
+            (label_pb2_grpc.add_LabelServiceServicer_to_server, labels),
             (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
         ],

@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
-from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
+from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc, label_pb2, label_pb2_grpc
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -37,6 +37,7 @@ class Canned(
     scan_pb2_grpc.ScanServiceServicer,
     factory_pb2_grpc.FactoryServiceServicer,
     account_pb2_grpc.AccountServiceServicer,
+    label_pb2_grpc.LabelServiceServicer,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
@@ -139,6 +140,16 @@ class Canned(
         self.seen(context)
         return account_pb2.RevokeApiKeyResponse(api_key=account_pb2.ApiKey(revoke_time=NOW))
 
+    async def GetQrCode(self, request: label_pb2.GetQrCodeRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        return HttpBody(content_type="image/svg+xml", data=b"<svg/>")
+
+    async def MakeLabels(
+        self, request: label_pb2.MakeLabelsRequest, context: Context
+    ) -> AsyncIterator[label_pb2.MakeLabelsResponse]:
+        self.seen(context)
+        yield label_pb2.MakeLabelsResponse(data=b"PK")
+
     async def GetAnchor(self, request: anchor_pb2.GetAnchorRequest, context: Context) -> anchor_pb2.GetAnchorResponse:
         self.seen(context)
         return anchor_pb2.GetAnchorResponse(anchor=anchor_pb2.Anchor(location=PLACE, final_time=NOW))
@@ -168,6 +179,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
     "factory": (
         factory_pb2_grpc.add_FactoryServiceServicer_to_server,
         account_pb2_grpc.add_AccountServiceServicer_to_server,
+        label_pb2_grpc.add_LabelServiceServicer_to_server,
     ),
     "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
 }

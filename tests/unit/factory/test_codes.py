@@ -1,0 +1,86 @@
+"""Every code that can be drawn is read back by a decoder that is none of ours."""
+
+import asyncio
+import os
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from factory.codes import QUIET_ZONE, Codes, ErrorLevel, QrFormat, Turns, draw, qr_code
+from mesh.errors import TokenMalformed
+from tests import scanner
+from trust.token import Token, encode
+
+PREFIX = "https://app.voketag.com/r/"
+MODULES = {ErrorLevel.L: 33, ErrorLevel.M: 33, ErrorLevel.Q: 41, ErrorLevel.H: 45}
+
+
+def new_token() -> str:
+    return encode(Token(1, os.urandom(16), os.urandom(14)))
+
+
+@pytest.mark.parametrize("level", ErrorLevel)
+@pytest.mark.parametrize("scale", [1, 2, 4, 7, 20])
+def test_code_is_read_back(level: ErrorLevel, scale: int) -> None:
+    token = new_token()
+    code = qr_code(PREFIX, token, level)
+    edge = (MODULES[level] + 2 * QUIET_ZONE) * scale
+    for image in (
+        scanner.png(draw(code, QrFormat.PNG, scale)),
+        scanner.svg(draw(code, QrFormat.SVG, scale), zoom=1 + 3 // scale),
+    ):
+        assert image.size[0] == image.size[1]
+        assert image.size[0] % edge == 0
+        read = scanner.only(image)
+        assert read.text == PREFIX + token
+        assert read.ec_level == level.value.upper()
+
+
+@pytest.mark.parametrize("token", [bytes(31), b"\xff" * 31], ids=["zeros", "ones"])
+@pytest.mark.parametrize("level", ErrorLevel)
+def test_extreme_tokens_have_the_same_size(token: bytes, level: ErrorLevel) -> None:
+    text = encode(Token(token[0], token[1:17], token[17:]))
+    code = qr_code(PREFIX, text, level)
+    assert code.symbol_size(border=0) == (MODULES[level], MODULES[level])
+    assert scanner.only(scanner.png(draw(code, QrFormat.PNG, 3))).text == PREFIX + text
+
+
+def test_a_code_is_drawn_the_same_again() -> None:
+    token = new_token()
+    for form in QrFormat:
+        first, second = (draw(qr_code(PREFIX, token, ErrorLevel.M), form, 4) for _ in range(2))
+        assert first == second
+
+
+@pytest.mark.parametrize(
+    "change", [str.lower, lambda t: t[:-1], lambda t: t + "0", lambda t: t[:-1] + "Z", lambda _: "é"]
+)
+async def test_what_is_no_token_is_not_drawn(change: Callable[[str], str]) -> None:
+    codes = Codes(Turns(), url_prefix=PREFIX)
+    with pytest.raises(TokenMalformed):
+        await codes.draw(change(new_token()), QrFormat.SVG, ErrorLevel.M, 0)
+
+
+async def test_scale_left_open_is_four() -> None:
+    image = await Codes(Turns(), url_prefix=PREFIX).draw(new_token(), QrFormat.PNG, ErrorLevel.M, 0)
+    assert scanner.png(image).size == (164, 164)
+
+
+async def test_the_loop_gets_its_turn_between_any_two_drawings() -> None:
+    turns, events = Turns(), list[str]()
+
+    async def drawer(name: str) -> None:
+        for _ in range(5):
+            await turns.take(lambda: events.append(name))
+
+    async def other() -> None:
+        while True:
+            events.append("-")
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await asyncio.gather(drawer("a"), drawer("b"))
+    beside.cancel()
+    assert [event for event in events if event != "-"] == ["a", "b"] * 5
+    assert not [pair for pair in pairwise(events) if "-" not in pair]
