@@ -18,6 +18,7 @@ class Lazy(click.Group):
         "order": "mesh.cli.order",
         "import": "mesh.cli.tables",
         "export": "mesh.cli.tables",
+        "labels": "mesh.cli.labels",
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
         "chain": "mesh.cli.processes",
