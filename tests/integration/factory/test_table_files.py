@@ -225,36 +225,57 @@ async def test_file_that_breaks_late_leaves_a_cancelled_batch(ground: Ground, cu
         assert await states(ground, customer) == ["CANCELLED"]
 
 
-async def test_broken_stream_goes_on_where_it_was_committed(ground: Ground, customer: Customer) -> None:
-    data = HEADER + b"x,1,Broken\n" + lines(4999)
-    requests = list(frames([data[:50_000], data[50_000:]]))
+async def broken_off(customer: Customer, requests: Iterable[Request]) -> str:
+    """Sends frames, and breaks off when the first chunk is committed: the batch."""
 
     async def open_ended() -> AsyncIterator[Request]:
-        for request in requests[:2]:
+        for request in requests:
             yield request
         await asyncio.Event().wait()
+
+    async def committed() -> str:
+        page = await customer.stub.ListBatches(factory_pb2.ListBatchesRequest())
+        return page.batches[0].batch_id if page.batches and page.batches[0].issued_count else ""
 
     async with grpc.aio.insecure_channel(customer.door.target) as channel:
         stub: Any = table_pb2_grpc.TableServiceStub(channel)
         call = stub.ImportCsv(open_ended(), metadata=(("x-api-key", customer.key),))
-
-        async def committed() -> bool:
-            page = await customer.stub.ListBatches(factory_pb2.ListBatchesRequest())
-            return bool(page.batches and page.batches[0].issued_count)
-
-        await eventually(committed)
+        batch_id = await eventually(committed)
         call.cancel()
         await asyncio.wait([asyncio.ensure_future(call.code())])
+    return batch_id
+
+
+async def test_broken_stream_goes_on_where_it_was_committed(ground: Ground, customer: Customer) -> None:
+    data = HEADER + b"x,1,Broken\n" + lines(4999)
+    requests = list(frames([data[:50_000], data[50_000:]]))
+    batch_id = await broken_off(customer, requests[:2])
     answers = [await send(customer, requests) for _ in range(2)]
     assert answers[0] == answers[1]
     assert (answers[0].row_count, answers[0].refused_count, answers[0].errors[0].line) == (5000, 1, 2)
-    products = await customer.products(answers[0].batch.batch_id)
+    assert answers[0].batch.batch_id == batch_id
+    products = await customer.products(batch_id)
     assert [product.attributes["sku"] for product in products] == [f"S-{number}" for number in range(4999)]
     verify_batch(ground, answers[0].batch, products)
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await send(customer, [requests[0], Request(data=HEADER + lines(3))])
     assert reason_of(error.value) == "SEQUENCE_CONFLICT"
     assert (await customer.batch(answers[0].batch.batch_id)).state == factory_pb2.BATCH_STATE_PENDING
+
+
+async def test_file_with_more_than_a_million_products_is_cancelled(ground: Ground, customer: Customer) -> None:
+    requests = list(frames([HEADER + lines(1002)]))
+    batch_id = await broken_off(customer, requests)
+    async with ground.owner() as owner:
+        # As if 999,999 products had been issued: only the counter and the right edge of the tree are looked at.
+        await owner.execute("UPDATE batches SET issued_count = 999999 WHERE batch_id = $1", batch_id)
+        await owner.execute("DELETE FROM tiles WHERE batch_id = $1", batch_id)
+        for level, index, width in ((0, 3906, 63), (1, 15, 66), (2, 0, 15)):
+            await owner.execute("INSERT INTO tiles VALUES ($1, $2, $3, $4)", batch_id, level, index, bytes(32 * width))
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await send(customer, requests)
+    assert reason_of(error.value) == "BATCH_TOO_LARGE"
+    assert (await customer.batch(batch_id)).state == factory_pb2.BATCH_STATE_CANCELLED
 
 
 async def test_frames_come_in_their_order(customer: Customer) -> None:
