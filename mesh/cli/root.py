@@ -19,6 +19,7 @@ class Lazy(click.Group):
         "import": "mesh.cli.tables",
         "export": "mesh.cli.tables",
         "labels": "mesh.cli.labels",
+        "products": "mesh.cli.lifecycle",
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
         "chain": "mesh.cli.processes",

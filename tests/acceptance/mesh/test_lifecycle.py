@@ -1,12 +1,14 @@
 """A product's life over JSON through Envoy: made, recalled and cleared, and scans that see it within two seconds."""
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from tests.meshes import Answer, Mesh, wait_until
+from tests.meshes import Answer, Mesh, voketag, wait_until
 
 pytestmark = pytest.mark.xdist_group("mesh")
 SEEN_SECONDS = 2
@@ -70,3 +72,24 @@ def test_nobody_else_changes_it(mesh: Mesh, product: Any) -> None:
         (404, "BATCH_NOT_FOUND"),
         (404, "BATCH_NOT_FOUND"),
     ]
+
+
+def test_change_by_command(mesh: Mesh, api_key: str, product: Any, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(api_key)
+
+    def change(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return voketag(mesh.home, "products", "change", "--api-key-file", str(tmp_path / "key"), *arguments)
+
+    batch = ("--batch", product["batchId"])
+    for selected, changed in (
+        (("--to", "recalled", *batch), 1),
+        (("--to", "shipped", *batch, "--serials", "A-0001", "A-0002"), 1),
+        (("--to", "shipped", product["productId"]), 0),
+    ):
+        done = change(*selected)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == ["changed", str(changed), "unchanged", str(1 - changed), "refused", "0"]
+    for broken in (("--to", "sold"), ("--to", "sold", *batch, product["productId"]), ("--to", "created", *batch)):
+        assert change(*broken).returncode == 2
+    unknown = change("--to", "sold", "--batch", str(uuid4()))
+    assert (unknown.returncode, "There is no batch" in unknown.stderr) == (1, True)
