@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import sys
+import threading
 from collections.abc import Callable
-from itertools import pairwise
+from functools import partial
 
 import pytest
 
@@ -67,20 +69,31 @@ async def test_scale_left_open_is_four() -> None:
     assert scanner.png(image).size == (164, 164)
 
 
-async def test_the_loop_gets_its_turn_between_any_two_drawings() -> None:
-    turns, events = Turns(), list[str]()
+async def test_the_loop_goes_on_while_a_code_is_drawn() -> None:
+    went_on, usual = threading.Event(), sys.getswitchinterval()
+    drawing = asyncio.create_task(Turns().take(lambda: (went_on.wait(10), sys.getswitchinterval())))
+    await asyncio.sleep(0)
+    went_on.set()
+    seen, interval = await drawing
+    assert seen
+    assert interval < usual == sys.getswitchinterval()
 
-    async def drawer(name: str) -> None:
-        for _ in range(5):
-            await turns.take(lambda: events.append(name))
 
-    async def other() -> None:
-        while True:
-            events.append("-")
-            await asyncio.sleep(0)
+async def test_one_drawing_at_a_time_whoever_asks() -> None:
+    turns, drawing = Turns(), threading.Lock()
 
-    beside = asyncio.create_task(other())
-    await asyncio.gather(drawer("a"), drawer("b"))
-    beside.cancel()
-    assert [event for event in events if event != "-"] == ["a", "b"] * 5
-    assert not [pair for pair in pairwise(events) if "-" not in pair]
+    def draw_alone(number: int) -> int:
+        assert drawing.acquire(blocking=False)
+        scanner.png(draw(qr_code(PREFIX, new_token(), ErrorLevel.L), QrFormat.PNG, 1))
+        drawing.release()
+        return number
+
+    assert await asyncio.gather(*(turns.take(partial(draw_alone, number)) for number in range(20))) == list(range(20))
+
+
+async def test_a_drawing_that_fails_leaves_the_turn_to_the_next() -> None:
+    turns, usual = Turns(), sys.getswitchinterval()
+    with pytest.raises(ZeroDivisionError):
+        await turns.take(lambda: 1 // 0)
+    assert sys.getswitchinterval() == usual
+    assert await turns.take(lambda: 1) == 1
