@@ -9,7 +9,8 @@ import asyncpg
 from mesh.clock import SystemClock, new_id
 from scan.changes import Changes
 from scan.feed import Feed
-from tests.integration.scan.world import PASSWORD, Database, connected
+from tests.integration.scan.world import Database, connected
+from tests.servers import PASSWORD
 
 ANY = new_id().bytes
 
