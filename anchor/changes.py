@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import structlog
 
+from mesh import tasks
 from mesh.database import GONE
 from mesh.errors import RateLimited, ShuttingDown
 
@@ -36,9 +37,7 @@ class Changes:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await tasks.end(task)
 
     async def _listen(self) -> None:
         while True:

@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from mesh.errors import ShuttingDown
 from mesh.presence import Presence
+from mesh.tasks import end
 
 CHANNEL = "factory:batches"
 GATHER_SECONDS = 0.05
@@ -87,9 +88,7 @@ class Changes:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(*tasks)
 
     def _wake(self, batch_id: UUID) -> None:
         for waiter in self._waiters.get(batch_id, ()):

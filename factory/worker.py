@@ -10,6 +10,7 @@ from factory.finality import Finality
 from factory.store import Store
 from mesh.errors import DependencyUnavailable
 from mesh.jobs import Worker
+from mesh.tasks import end
 
 log = structlog.get_logger()
 MONTHS_AHEAD = 3
@@ -34,8 +35,7 @@ class FactoryWorker:
             beside = [group.create_task(self._finality.run()), group.create_task(self._make_months())]
             log.info("working")
             await self._jobs.run()
-            for task in beside:
-                task.cancel()
+            await end(*beside)
         log.info("stopped")
 
     async def _make_months(self) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from mesh import database
+from mesh import database, tasks
 from mesh.clock import Clock
 from scan.changes import Changes
 
@@ -33,9 +33,7 @@ class Feed:
         try:
             yield
         finally:
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            await tasks.end(following)
 
     async def _follow(self) -> None:
         while True:

@@ -14,7 +14,16 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
-from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc, label_pb2, label_pb2_grpc
+from voketag.factory.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    factory_pb2,
+    factory_pb2_grpc,
+    label_pb2,
+    label_pb2_grpc,
+    lifecycle_pb2_grpc,
+)
+from voketag.factory.v1 import lifecycle_pb2 as lives
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -38,6 +47,7 @@ class Canned(
     factory_pb2_grpc.FactoryServiceServicer,
     account_pb2_grpc.AccountServiceServicer,
     label_pb2_grpc.LabelServiceServicer,
+    lifecycle_pb2_grpc.LifecycleServiceServicer,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
@@ -107,6 +117,22 @@ class Canned(
     ) -> anchor_pb2.SubmitRootResponse:
         self.seen(context)
         return anchor_pb2.SubmitRootResponse(anchor=anchor_pb2.Anchor(size=request.size))
+
+    async def CreateProduct(self, request: lives.CreateProductRequest, context: Context) -> lives.CreateProductResponse:
+        self.seen(context)
+        return lives.CreateProductResponse(product=factory_pb2.Product(attributes=request.attributes))
+
+    async def ChangeProducts(
+        self, request: lives.ChangeProductsRequest, context: Context
+    ) -> lives.ChangeProductsResponse:
+        self.seen(context)
+        return lives.ChangeProductsResponse(changed_count=len(request.ids.product_ids))
+
+    async def ListProductEvents(
+        self, request: lives.ListProductEventsRequest, context: Context
+    ) -> lives.ListProductEventsResponse:
+        self.seen(context)
+        return lives.ListProductEventsResponse(events=[lives.ProductEvent(event_time=NOW)])
 
     async def CancelBatch(
         self, request: factory_pb2.CancelBatchRequest, context: Context
@@ -180,6 +206,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         factory_pb2_grpc.add_FactoryServiceServicer_to_server,
         account_pb2_grpc.add_AccountServiceServicer_to_server,
         label_pb2_grpc.add_LabelServiceServicer_to_server,
+        lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server,
     ),
     "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
 }
