@@ -1,5 +1,6 @@
 """Plugins of the test suite: real servers, shared by a whole run, and databases cloned per test."""
 
+import signal
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -12,3 +13,7 @@ settings.register_profile(  # a busy machine is not a failure
     "voketag", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("voketag")
+
+# A suite that a script started in the background ignores SIGINT, and every process it starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
