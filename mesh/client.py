@@ -40,6 +40,7 @@ def channel(target: str, *, header: tuple[str, Callable[[], str]] | None = None)
     interceptors = [kind(*header) for kind in (_UnaryUnary, _UnaryStream)] if header else []
     options = [
         ("grpc.lb_policy_name", "round_robin"),
+        ("grpc.use_local_subchannel_pool", 1),  # a new channel does not inherit another one's back-off
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", 5_000),
         ("grpc.keepalive_permit_without_calls", 1),
