@@ -145,19 +145,32 @@ class _Reading:
         self._pieces = pieces
         self._columns: Columns | None = None
         self._unsettled: dict[int, list[Record]] = {}
+        self._settled = asyncio.Event()
 
     @property
     def orders(self) -> bool:
         """True when what was settled is to be ordered."""
-        return self.refused_count < self.row_count and not (self.order.all_or_nothing and self.refused_count)
+        return self.refused_count < self.row_count and not self.doomed
+
+    @property
+    def doomed(self) -> bool:
+        """True when nothing can be ordered any more, whatever comes."""
+        return self.order.all_or_nothing and self.refused_count > 0
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
-        """The header once the first rows are read, then the chunks, and no end. Raises TableMalformed, BatchEmpty."""
+        """The header once the first rows are read, then the chunks, and no end.
+
+        Once the import is doomed, its chunks are settled here. Raises TableMalformed, BatchEmpty, BatchTooLarge.
+        """
         async with aclosing(self._blocks()) as blocks:
             async for records in blocks:
                 if not self.row_count:
                     yield self.header
-                yield self._chunk(records)
+                if self.doomed:
+                    await self._settled.wait()  # errors are named in the order of their lines
+                    await self._check(self._chunk(records))
+                else:
+                    yield self._chunk(records)
         if self._columns is None:
             raise TableMalformed(line=1, problem="a header must name columns, and the file is empty")
         if not self.row_count:
@@ -167,10 +180,13 @@ class _Reading:
         """Settles the chunks without issuing. Raises BatchTooLarge, and what `frames` raises."""
         async for frame in frames:
             if isinstance(frame, RowChunk):
-                self.settle(frame.first_row, check_rows(frame.rows, frame.first_row, self.order.template).errors)
-                if max(self.row_count - self.refused_count, self.refused_count) > LIMIT:
-                    raise BatchTooLarge(limit=LIMIT)
-                await asyncio.sleep(0)  # a piece holds many chunks, and other calls wait
+                await self._check(frame)
+
+    async def _check(self, chunk: RowChunk) -> None:
+        self.settle(chunk.first_row, check_rows(chunk.rows, chunk.first_row, self.order.template).errors)
+        if max(self.row_count - self.refused_count, self.refused_count) > LIMIT:
+            raise BatchTooLarge(limit=LIMIT)
+        await asyncio.sleep(0)  # a piece holds many chunks, and other calls wait
 
     def settle(self, first_row: int, errors: Sequence[RowError]) -> None:
         """The chunk that begins at a row was checked: these of its rows are refused."""
@@ -178,6 +194,8 @@ class _Reading:
         self.refused_count += len(errors)
         for error in errors[: MAX_ERRORS - len(self.errors)]:
             self.errors.append(self._cell_error(records[error.row - first_row], error))
+        if not self._unsettled:
+            self._settled.set()
 
     def _cell_error(self, record: Record, error: RowError) -> CellError:
         assert self._columns is not None
@@ -197,6 +215,7 @@ class _Reading:
         first_row = self.row_count
         self.row_count += len(records)
         self._unsettled[first_row] = records
+        self._settled.clear()
         digest = sha256(orjson.dumps((self._columns.names, records))).digest()
         return RowChunk(first_row, [self._columns.row(cells) for _, cells in records], digest)
 

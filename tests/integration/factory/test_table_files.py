@@ -183,6 +183,23 @@ async def test_nothing_is_issued_when_the_rule_says_so(
     assert reason_of(error.value) == "BATCH_STATE_CONFLICT"
 
 
+async def test_doomed_table_is_only_checked(ground: Ground, customer: Customer) -> None:
+    data = HEADER + lines(1500) + (b"x,1,Broken\n" + lines(999)) * 40
+    pieces = [data[start : start + 100_000] for start in range(0, len(data), 100_000)]
+    requests = frames(pieces, all_or_nothing=True)
+    answers = [await send(customer, requests) for _ in range(2)]
+    assert answers[0] == answers[1]
+    assert not answers[0].HasField("batch")
+    assert (answers[0].row_count, answers[0].refused_count) == (41_500, 40)
+    assert [error.line for error in answers[0].errors] == list(range(1502, 41_502, 1000))
+    async with ground.owner() as owner:
+        query = "SELECT state, issued_count FROM batches WHERE factory_id = $1"
+        state, issued = await owner.fetchrow(query, customer.factory_id)
+    # What was on its way when the first bad row was found: one chunk being committed, one prepared, one in the making.
+    assert state == "CANCELLED"
+    assert issued <= 5_000
+
+
 async def test_all_or_nothing_issues_all(customer: Customer) -> None:
     answer = await imported(customer, HEADER + lines(1500), all_or_nothing=True)
     assert answer.batch.product_count == 1500
