@@ -119,6 +119,7 @@ async def work(settings: WorkerSettings) -> None:
         schema="factory",
         handlers=building.handlers(),
         random=Random(),  # noqa: S311 - spreads retries, keeps no secret
+        concurrency=settings.concurrency,
         lease_seconds=settings.lease_seconds,
     )
     try:

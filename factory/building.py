@@ -4,13 +4,14 @@ from uuid import UUID
 
 import structlog
 
+from factory.backlog import BUILD
 from factory.batch import Batch, BatchState
 from factory.changes import Changes
-from factory.imports import BUILD
 from factory.issuing import SupersededError, Tree, commit
 from factory.minting import Minter, RawIdSource
 from factory.ordering import whole
 from factory.peers import AnchorClient
+from factory.rounds import Rounds
 from factory.store import Store
 from mesh import audit
 from mesh.errors import AnchorConflict, BatchStateConflict, DependencyUnavailable
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 SUBMIT = "batch.submit"
 CHUNK_PRODUCTS = 10_000
 """Products in a chunk at most; `select_products` in sql/ counts on it."""
+AT_ONCE = 2
+"""Chunks under way in a worker: one is minted while another is committed."""
 AWAY_SECONDS = 1.0
 TAKEN_OVER_SECONDS = 30.0
 
@@ -36,13 +39,17 @@ class Building:
         self._jobs = jobs
         self._anchor = anchor
         self._new_product_id = new_product_id
+        self._rounds = Rounds(AT_ONCE)
 
     def handlers(self) -> dict[str, Handler]:
         """By name of the job."""
         return {BUILD: Handler(self.build, self.fail), SUBMIT: Handler(self.submit, self.fail)}
 
     async def build(self, job: Job) -> None:
-        """Issues what is missing and finishes the tree. Raises Again when the worker stops or PostgreSQL is away."""
+        """Issues what is missing and finishes the tree.
+
+        Raises Again when the worker stops, when others wait for a slot, and when PostgreSQL is away.
+        """
         try:
             try:
                 await self._build(job)
@@ -56,10 +63,13 @@ class Building:
         if batch.state is not BatchState.PROCESSING:
             return
         while tree.size < batch.product_count:
-            if job.stopping.is_set():
-                raise Again(0, "the worker stops")
-            await self._issue(batch, tree)
-        await self._finish(batch, tree)
+            async with self._rounds.turn(batch.factory_id):
+                if job.stopping.is_set():
+                    raise Again(0, "the worker stops")
+                await self._issue(batch, tree)
+            if tree.size < batch.product_count and await job.others_wait():
+                raise Again(0, "others wait")
+        await self._finish(batch, tree, job.priority)
 
     async def _leave(self, job: Job) -> None:
         """The batch was cancelled, or taken over by a worker that thought this one dead.
@@ -118,10 +128,10 @@ class Building:
             await commit(self._store, connection, batch, chunk)
         self._changes.announce(batch.batch_id)
 
-    async def _finish(self, batch: Batch, tree: Tree) -> None:
+    async def _finish(self, batch: Batch, tree: Tree, priority: int) -> None:
         async with self._store.transaction() as connection:
             await self._store.set_root(connection, batch, tree.root)
-            await self._jobs.enqueue(connection, SUBMIT, batch.key)
+            await self._jobs.enqueue(connection, SUBMIT, batch.key, priority=priority)
         self._changes.announce(batch.batch_id)
 
 

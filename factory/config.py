@@ -55,4 +55,5 @@ class WorkerSettings(LogSettings, DatabaseSettings, ValkeySettings):
     anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
+    concurrency: int = Field(default=20, ge=2, le=1000, description="jobs at once")
     lease_seconds: float = Field(default=10.0, ge=0.5, description="a dead worker's job is taken over after so long")

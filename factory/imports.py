@@ -15,6 +15,7 @@ import orjson
 
 from factory.ahead import ahead
 from factory.attributes import Reason, check_name, encode_template
+from factory.backlog import order_build
 from factory.batch import LIMIT, Batch, BatchState
 from factory.changes import Changes
 from factory.importing import CHUNK_ROWS, Row, RowError, check_rows
@@ -35,7 +36,6 @@ from mesh.errors import (
 from mesh.idempotency import RequestKey
 from mesh.jobs import Jobs
 
-BUILD = "batch.build"
 DEPTH = 1
 
 
@@ -249,7 +249,7 @@ class _Session:
         if not batch.issued_count:
             raise BatchEmpty
         batch = await self._store.order_import(connection, batch)
-        await self._imports.jobs.enqueue(connection, BUILD, batch.key)
+        await order_build(self._store, self._imports.jobs, connection, batch)
         detail = {"state": batch.state, "product_count": batch.product_count, "refused_count": batch.refused_count}
         resource = f"batch/{batch.batch_id}"
         await audit.record(connection, resource=resource, request_id=self._request_id, detail=detail)

@@ -7,9 +7,9 @@ from itertools import repeat
 from uuid import UUID
 
 from factory.attributes import check_name, encode_template
+from factory.backlog import order_build
 from factory.batch import Batch, BatchState, Order, Product
 from factory.changes import Changes
-from factory.imports import BUILD
 from factory.issuing import Rows, Tree, commit
 from factory.minting import Minter, RawIdSource, Tokens
 from factory.products import to_products
@@ -76,7 +76,7 @@ class Orders:
                 product_count=order.product_count,
             )
             products = await self._issue_all(connection, batch) if order.return_products else []
-            await self._jobs.enqueue(connection, BUILD, batch.key)
+            await order_build(self._store, self._jobs, connection, batch)
             detail = {"name": batch.name, "product_count": batch.product_count, "state": batch.state}
             await audit.record(connection, resource=f"batch/{new}", request_id=request.request_id, detail=detail)
             batch = await self._store.batch(connection, factory_id, new)

@@ -2,11 +2,13 @@
 
 A job is run at least once, so handlers must be repeatable. An attempt is counted when the job is picked up: a job that
 kills its workers ends on hold and not in a loop. Jobs that fail for good stay in the table with the status 'failed'.
+Of the jobs that are due the highest priority goes first, and then who has waited longest: a job that comes back goes
+behind its like. Long jobs share the slots of the workers by asking `Job.others_wait` now and then.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
@@ -25,7 +27,7 @@ from pgqueuer.domain.errors import PgqException, RetryRequested
 from pgqueuer.domain.models import Context
 from pgqueuer.domain.models import Job as PickedJob
 from pgqueuer.domain.settings import DBSettings
-from pgqueuer.domain.types import Channel
+from pgqueuer.domain.types import Channel, QueueEntrypoint
 from prometheus_client import Counter
 
 from mesh import database
@@ -36,7 +38,10 @@ log = structlog.get_logger()
 OUTCOMES = Counter("voketag_jobs", "Runs of jobs by outcome: done, again, failed or held.", ["job", "outcome"])
 
 Connection = asyncpg.Connection | PoolConnectionProxy
-BATCH = 10
+CONCURRENCY = 20
+CLAIM = 10
+"""Jobs that a worker picks up at once at most, so that one does not take what others could begin."""
+SLICE_SECONDS = 0.5
 UNCOUNT = "UPDATE {table} SET attempts = attempts - 1 WHERE id = $1"
 GRANTS = """
 GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};
@@ -54,12 +59,18 @@ class Again(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job picked up for the `attempt`-th time; long ones look at `stopping` and raise Again when it is set."""
+    """A job picked up for the `attempt`-th time; long ones look at `stopping` and raise Again when it is set.
+
+    They raise Again(0, ...) as well when `others_wait`: they had their slice, the worker has no free slot, and there
+    are jobs that need one.
+    """
 
     name: str
     payload: bytes
     attempt: int
+    priority: int
     stopping: asyncio.Event
+    others_wait: Callable[[], Awaitable[bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,9 @@ class _Counting(qb.QueryQueueBuilder):
         return ComposedQuery(_replaced(query.sql, "SET status = 'picked',", "attempts = attempts + 1,"), query.args)
 
     def build_retry_job_query(self) -> str:
-        return super().build_retry_job_query().replace("attempts = attempts + 1,", "")
+        # A new number, and so the place behind those of its priority that wait already.
+        number = f"id = nextval(pg_get_serial_sequence('{self.qualified.queue_table}', 'id')),"
+        return super().build_retry_job_query().replace("attempts = attempts + 1,", number)
 
 
 def _replaced(sql: str, found: str, addition: str) -> str:
@@ -148,7 +161,12 @@ class _Executor(AbstractEntrypointExecutor):
     async def execute(self, job: PickedJob, context: Context) -> None:
         """Raises RetryRequested; any other error puts the job on hold."""
         del context
-        mine = Job(self._name, job.payload or b"", job.attempts, self._worker.stopping)
+        with self._worker.slot() as others_wait:
+            payload = job.payload or b""
+            mine = Job(self._name, payload, job.attempts, job.priority, self._worker.stopping, others_wait)
+            await self._execute(job, mine)
+
+    async def _execute(self, job: PickedJob, mine: Job) -> None:
         if job.attempts > self._handler.max_attempts:
             await self._give_up(mine, "its workers died")
         try:
@@ -178,7 +196,8 @@ async def _unused(_: PickedJob) -> None:
 class Worker:
     """Runs the jobs of a schema until stopped, through any absence of PostgreSQL.
 
-    Jobs of a worker that died are picked up again after `lease_seconds` and at most half as long again.
+    It runs at most `concurrency` jobs at once, at least 2. Jobs of a worker that died are picked up again after
+    `lease_seconds` and at most half as long again.
     """
 
     def __init__(
@@ -188,7 +207,7 @@ class Worker:
         schema: str,
         handlers: Mapping[str, Handler],
         random: Random,
-        concurrency: int = 2 * BATCH,
+        concurrency: int = CONCURRENCY,
         lease_seconds: float = 10.0,
     ) -> None:
         self.stopping = asyncio.Event()
@@ -198,6 +217,7 @@ class Worker:
         self._handlers = handlers
         self._random = random
         self._concurrency = concurrency
+        self._taken = 0
         self._lease = timedelta(seconds=lease_seconds)
         self._queries: Queries | None = None
 
@@ -219,6 +239,24 @@ class Worker:
         """0.5 s doubled with every attempt, up to 5 min, of which a random half is taken off."""
         return timedelta(seconds=min(0.5 * 2**attempt, 300) * self._random.uniform(0.5, 1))
 
+    @contextmanager
+    def slot(self) -> Iterator[Callable[[], Awaitable[bool]]]:
+        """One of the worker's slots, and what tells whether it is to be given back."""
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+
+        async def others_wait() -> bool:
+            if self._taken < self._concurrency or loop.time() - since < SLICE_SECONDS:
+                return False
+            assert self._queries is not None
+            return await self._queries.eligible_queued_work([QueueEntrypoint(name) for name in self._handlers]) > 0
+
+        self._taken += 1
+        try:
+            yield others_wait
+        finally:
+            self._taken -= 1
+
     async def uncount(self, job: PickedJob) -> None:
         """Takes back the attempt counted at this job's pick-up."""
         assert self._queries is not None
@@ -236,7 +274,7 @@ class Worker:
             try:
                 await manager.run(
                     dequeue_timeout=self._lease / 2,
-                    batch_size=BATCH,
+                    batch_size=min(CLAIM, self._concurrency // 2),
                     max_concurrent_tasks=self._concurrency,
                     shutdown_on_listener_failure=True,
                     heartbeat_timeout=self._lease,

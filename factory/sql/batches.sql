@@ -73,3 +73,10 @@ SELECT position FROM finality;
 -- name: set_position(position)!
 -- In the transaction that completes the batches up to it.
 UPDATE finality SET position = :position;
+
+-- name: select_backlog(factory_id, at_least)$
+-- Products that the factory waits for, a batch counting as so many at least; a thousand batches tell enough.
+SELECT coalesce(sum(greatest(product_count, :at_least)), 0)
+FROM (
+  SELECT product_count FROM batches WHERE factory_id = :factory_id AND state IN ('PENDING', 'PROCESSING') LIMIT 1000
+) unfinished;

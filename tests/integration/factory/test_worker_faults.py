@@ -123,3 +123,32 @@ async def test_batch_taken_over_keeps_its_job_until_it_is_built(
         await owner.execute("UPDATE pgqueuer SET execute_after = now()")
         batch = await customer.reached(batch_id, COMPLETED, within=60)
     assert batch.issued_count == 400_000
+
+
+async def test_job_of_a_killed_worker_is_taken_over_within_its_lease_and_five_seconds(
+    ground: Ground, anchor: FinalAnchor, customer: Customer
+) -> None:
+    lease = 2.0
+    async with ground.owner() as owner, working(ground, anchor, LEASE_SECONDS=lease) as first:
+        batch_id = (await customer.order(400_000)).batch.batch_id
+
+        async def issued() -> int:
+            return (await customer.batch(batch_id)).issued_count
+
+        await eventually(issued)
+        async with working(ground, anchor, LEASE_SECONDS=lease):
+
+            async def both_listen() -> bool:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
+                return int(await owner.fetchval(query, "LISTEN %jobs_factory%")) == 2
+
+            await eventually(both_listen)
+            await first.kill()
+            before = await issued()
+            assert before < 400_000
+
+            async def further() -> bool:
+                return await issued() > before
+
+            await eventually(further, within=lease + 5)
+            await customer.reached(batch_id, COMPLETED, within=60)

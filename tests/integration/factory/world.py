@@ -326,9 +326,9 @@ def audit_detail(row: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def working(ground: Ground, anchor: FinalAnchor) -> AsyncIterator[Child]:
-    """A worker process, killed in the end; a dead one's jobs are taken over after a second."""
-    child = ground.process("work", ANCHOR_TARGET=anchor.target, LEASE_SECONDS=1.0)
+async def working(ground: Ground, anchor: FinalAnchor, **more: object) -> AsyncIterator[Child]:
+    """A worker process, killed in the end; a dead one's jobs are taken over after a second, if nothing else is said."""
+    child = ground.process("work", **{"ANCHOR_TARGET": anchor.target, "LEASE_SECONDS": 1.0, **more})
     await child.start()
     try:
         yield child

@@ -56,12 +56,13 @@ class Recorder:
 
 
 @asynccontextmanager
-async def working(database: Database, recorder: Recorder) -> AsyncIterator[Worker]:
+async def working(database: Database, recorder: Recorder, *, concurrency: int = 20) -> AsyncIterator[Worker]:
     worker = Worker(
         database.settings("factory"),
         schema="factory",
         handlers={"work": recorder.handler},
         random=Random(1),
+        concurrency=concurrency,
         lease_seconds=1.0,
     )
     running = asyncio.create_task(worker.run())
@@ -208,3 +209,76 @@ async def test_worker_goes_on_after_its_connections_were_cut(database: Database,
             await recorder.until(lambda: len(recorder.jobs) == 2)
     finally:
         await owner.close()
+
+
+async def test_job_with_the_highest_priority_goes_first(database: Database, pool: Any) -> None:
+    for priority in (-3, -1, -2, -1):
+        await JOBS.enqueue(pool, "work", str(priority).encode(), priority=priority)
+    recorder = Recorder()
+    async with working(database, recorder):
+        await recorder.until(lambda: len(recorder.jobs) == 4)
+    assert [int(job.payload) for job in recorder.jobs] == [-1, -1, -2, -3]
+    assert {job.priority for job in recorder.jobs} == {-1, -2, -3}
+
+
+@pytest.mark.parametrize("concurrency", [2, 5])
+async def test_worker_runs_as_many_as_it_may_and_takes_no_more(database: Database, pool: Any, concurrency: int) -> None:
+    release = asyncio.Event()
+
+    async def long(_: Job) -> None:
+        await release.wait()
+
+    recorder, other = Recorder(long), Recorder(long)
+    for _ in range(2 * concurrency):
+        await JOBS.enqueue(pool, "work", b"")
+    async with working(database, recorder, concurrency=concurrency):
+        await recorder.until(lambda: len(recorder.jobs) == concurrency)
+        picked = "SELECT count(*) FROM pgqueuer WHERE status = 'picked'"
+        assert await pool.fetchval(picked) == concurrency
+        async with working(database, other, concurrency=concurrency):
+            await other.until(lambda: len(other.jobs) == concurrency)
+            assert len(recorder.jobs) == concurrency
+            release.set()
+            await emptied(pool)
+    assert len(recorder.jobs) == len(other.jobs) == concurrency
+
+
+async def test_long_jobs_give_their_slots_to_those_that_wait_and_come_after_them(database: Database, pool: Any) -> None:
+    finish = asyncio.Event()
+
+    async def long(job: Job) -> None:
+        while not finish.is_set():
+            if await job.others_wait():
+                raise Again(0.0, "others wait")
+            await asyncio.sleep(0.01)
+
+    recorder = Recorder(long)
+    payloads = [b"a", b"b", b"c", b"d", b"e"]
+    for payload in payloads:
+        await JOBS.enqueue(pool, "work", payload)
+    async with working(database, recorder, concurrency=2):
+        await recorder.until(lambda: len(recorder.jobs) >= 10)
+        finish.set()
+        await emptied(pool)
+    begun = [job.payload for job in recorder.jobs]
+    # Everyone had a slot before anyone had the second.
+    assert sorted(begun[:5]) == payloads
+    assert {job.attempt for job in recorder.jobs} == {1}
+
+
+async def test_long_job_keeps_its_slot_while_nobody_waits(database: Database, pool: Any) -> None:
+    asked: list[bool] = []
+
+    async def long(job: Job) -> None:
+        for _ in range(80):  # 0.8 s: more than a slice
+            asked.append(await job.others_wait())
+            await asyncio.sleep(0.01)
+
+    recorder = Recorder(long)
+    for _ in range(2):
+        await JOBS.enqueue(pool, "work", b"")
+    async with working(database, recorder, concurrency=2):
+        await emptied(pool)
+    assert len(recorder.jobs) == 2
+    assert asked
+    assert not any(asked)
