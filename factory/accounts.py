@@ -16,6 +16,7 @@ from uuid import UUID
 
 from factory.attributes import check_name
 from factory.store import Connection, Store
+from factory.tenants import EVERY
 from mesh import audit, idempotency
 from mesh.clock import Clock, IdSource
 from mesh.errors import ApiKeyNotFound, CredentialsInvalid, FactoryNotFound
@@ -66,7 +67,7 @@ class Accounts:
     async def create_factory(self, request: RequestKey, name: str) -> Factory:
         """Raises ValidationFailed, RequestIdReused."""
         check_name(name)
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(EVERY) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
             if first is not None:
@@ -79,7 +80,7 @@ class Accounts:
 
     async def create_key(self, request: RequestKey, factory_id: UUID) -> tuple[ApiKey, str]:
         """The key, and its whole text to be shown once. Raises FactoryNotFound, RequestIdReused."""
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(factory_id) as connection:
             await self._factory(connection, factory_id)
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
@@ -100,7 +101,7 @@ class Accounts:
 
     async def revoke_key(self, request: RequestKey, key_id: UUID) -> ApiKey:
         """The key, ended; the caches of all processes forget it within a second. Raises ApiKeyNotFound."""
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(EVERY) as connection:
             key = await self._key(connection, key_id)
             if await idempotency.claim(connection, request, key_id) is not None:
                 return key
@@ -164,7 +165,7 @@ class ApiKeyAuthenticator:
         now = self._clock.monotonic()
         expires, row = self._looked_up.get(prefix, (0.0, None))
         if expires <= now:
-            async with self._store.connection() as connection:
+            async with self._store.connection(EVERY) as connection:
                 row = await self._store.sql.select_credentials(connection, prefix=prefix)
             self._looked_up[prefix] = (now + CACHE_SECONDS, row)
             self._looked_up.move_to_end(prefix)

@@ -18,6 +18,7 @@ from voketag.factory.v1 import (
     table_pb2_grpc,
 )
 
+from factory import tenants
 from factory.account_service import AccountService
 from factory.accounts import Accounts, ApiKeyAuthenticator
 from factory.building import Building
@@ -95,7 +96,7 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
 
 async def serve(settings: FactorySettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL or Valkey is away at start."""
-    pool = await database.connect(settings, schema="factory")
+    pool = await tenants.connect(settings)
     client = await valkey.connect(settings)
     changes = Changes(client)
     try:
@@ -108,7 +109,7 @@ async def serve(settings: FactorySettings) -> None:
 
 async def work(settings: WorkerSettings) -> None:
     """Works until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL or Valkey is away at start."""
-    pool = await database.connect(settings, schema="factory")
+    pool = await tenants.connect(settings)
     client = await valkey.connect(settings)
     tokens = ServiceTokens("factory", settings.service_key.get_secret_value(), SystemClock())
     channel = peer(settings.anchor_target, tokens=tokens, service="anchor")

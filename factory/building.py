@@ -76,22 +76,24 @@ class Building:
 
         Then the job, which both have, must not end before the batch is built: the other may die as well.
         """
-        async with self._store.connection() as connection:
-            batch = await self._store.batch(connection, *_ids(job))
+        factory_id, batch_id = _ids(job)
+        async with self._store.connection(factory_id) as connection:
+            batch = await self._store.batch(connection, factory_id, batch_id)
         log.info("batch left alone", batch_id=str(batch.batch_id), state=batch.state)
         if batch.state is BatchState.PROCESSING:
             raise Again(TAKEN_OVER_SECONDS, "another worker has the batch")
 
     async def submit(self, job: Job) -> None:
         """Hands the root in. Raises Again while the anchor service is away."""
+        factory_id, batch_id = _ids(job)
         try:
-            async with self._store.connection() as connection:
-                batch = await self._store.batch(connection, *_ids(job))
+            async with self._store.connection(factory_id) as connection:
+                batch = await self._store.batch(connection, factory_id, batch_id)
             if batch.state is not BatchState.ANCHORING:
                 return
             final = await self._anchor.submit(batch)
             if final is not None:
-                async with self._store.transaction() as connection:
+                async with self._store.transaction(factory_id) as connection:
                     await self._store.complete(connection, [final])
                 self._changes.announce(batch.batch_id)
         except AnchorConflict as conflict:
@@ -101,8 +103,9 @@ class Building:
 
     async def fail(self, job: Job, reason: str) -> None:
         """Says so on the batch, unless that is past failing."""
-        async with self._store.transaction() as connection:
-            batch = await self._store.batch(connection, *_ids(job), lock=True)
+        factory_id, batch_id = _ids(job)
+        async with self._store.transaction(factory_id) as connection:
+            batch = await self._store.batch(connection, factory_id, batch_id, lock=True)
             if batch.state not in {BatchState.PENDING, BatchState.PROCESSING, BatchState.ANCHORING}:
                 return
             await self._store.set_state(connection, batch, BatchState.FAILED, failure=reason[:500])
@@ -111,7 +114,7 @@ class Building:
         self._changes.announce(batch.batch_id)
 
     async def _begin(self, factory_id: UUID, batch_id: UUID) -> tuple[Batch, Tree]:
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(factory_id) as connection:
             batch = await self._store.take_writer(connection, factory_id, batch_id)
             if batch.state is BatchState.PENDING:
                 batch = await self._store.set_state(connection, batch, BatchState.PROCESSING)
@@ -124,12 +127,12 @@ class Building:
         batch_id = batch.batch_id.bytes
         minter = Minter(self._new_product_id, batch_id=batch_id, template=batch.template, kid=batch.kid)
         chunk = tree.grow(whole(tree.size, count), minter.mint_alike(tree.size, count))
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(batch.factory_id) as connection:
             await commit(self._store, connection, batch, chunk)
         self._changes.announce(batch.batch_id)
 
     async def _finish(self, batch: Batch, tree: Tree, priority: int) -> None:
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(batch.factory_id) as connection:
             await self._store.set_root(connection, batch, tree.root)
             await self._jobs.enqueue(connection, SUBMIT, batch.key, priority=priority)
         self._changes.announce(batch.batch_id)

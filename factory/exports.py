@@ -70,24 +70,29 @@ class Exports:
 
     async def run(self, factory_id: UUID, batch_id: UUID, form: ExportFormat) -> AsyncGenerator[bytes, None]:
         """The file in pieces of at most 1 MiB. Raises BatchNotFound, ShuttingDown."""
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             batch = await self._store.batch(connection, factory_id, batch_id)
         if form is ExportFormat.CSV:
             yield csv_lines([COLUMNS]).encode()
         render = self._csv(batch) if form is ExportFormat.CSV else self._json_lines(batch)
-        async with aclosing(ahead(self._pages(batch_id), 1, self._closing)) as pages:
+        async with aclosing(ahead(self._pages(batch), 1, self._closing)) as pages:
             async for page in pages:
                 data = render(page, self._tokens_of(page)).encode()
                 for start in range(0, len(data), PIECE_BYTES):
                     yield data[start : start + PIECE_BYTES]
 
-    async def _pages(self, batch_id: UUID) -> AsyncGenerator[Page, None]:
+    async def _pages(self, batch: Batch) -> AsyncGenerator[Page, None]:
         first_index, after = 0, None
         while True:
             # A connection a page: a slow reader holds none.
-            async with self._store.connection() as connection:
+            async with self._store.connection(batch.factory_id) as connection:
                 rows = self._store.sql.select_products(
-                    connection, batch_id=batch_id, first_index=first_index, after=after, page_size=PAGE_ROWS
+                    connection,
+                    factory_id=batch.factory_id,
+                    batch_id=batch.batch_id,
+                    first_index=first_index,
+                    after=after,
+                    page_size=PAGE_ROWS,
                 )
                 page = [row async for row in rows]
             if page:

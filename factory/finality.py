@@ -5,6 +5,7 @@ import asyncio
 from factory.changes import Changes
 from factory.peers import AnchorClient
 from factory.store import FinalRoot, Store
+from factory.tenants import EVERY
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 
@@ -24,7 +25,7 @@ class Finality:
         """Follows until cancelled, through any absence of anchor or PostgreSQL."""
         while True:
             try:
-                async with self._store.connection() as connection:
+                async with self._store.connection(EVERY) as connection:
                     after = await self._store.sql.select_position(connection)
                 async for position, roots in self._anchor.finality(after):
                     self._presence.here()
@@ -34,7 +35,7 @@ class Finality:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _complete(self, position: int, roots: list[FinalRoot]) -> None:
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(EVERY) as connection:
             if await self._store.sql.lock_position(connection) >= position:
                 return
             completed = await self._store.complete(connection, roots)

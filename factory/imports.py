@@ -133,7 +133,7 @@ class Imports:
     async def _open(self, factory_id: UUID, header: Header) -> "_Session":
         check_name(header.name)
         template = encode_template(header.template)
-        async with self.store.transaction() as connection:
+        async with self.store.transaction(factory_id) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, header.request, new)
             if first is None:
@@ -199,7 +199,7 @@ class _Session:
 
     async def _commit(self, chunk: Chunk, ack: Ack) -> Ack:
         try:
-            async with self._store.transaction() as connection:
+            async with self._store.transaction(self.batch.factory_id) as connection:
                 await commit(self._store, connection, self.batch, chunk)
         except SupersededError:
             raise await self._why_superseded(ack.first_row) from None
@@ -207,14 +207,14 @@ class _Session:
         return ack
 
     async def _why_superseded(self, first_row: int) -> BatchStateConflict | SequenceConflict:
-        async with self._store.connection() as connection:
+        async with self._store.connection(self.batch.factory_id) as connection:
             batch = await self._store.batch(connection, self.batch.factory_id, self.batch.batch_id)
         if batch.state is not BatchState.RECEIVING:
             return BatchStateConflict(state=batch.state)
         return SequenceConflict(first_row=first_row, next_row=batch.next_row)
 
     async def _repeat(self, chunk: RowChunk) -> Ack:
-        async with self._store.connection() as connection:
+        async with self._store.connection(self.batch.factory_id) as connection:
             row = await self._store.chunk(connection, self.batch.batch_id, chunk.first_row)
             if row is None or (row.row_count, row.digest) != (len(chunk.rows), chunk.digest):
                 raise SequenceConflict(first_row=chunk.first_row, next_row=self._next_row)
@@ -225,7 +225,7 @@ class _Session:
         if not row.issued:
             return []
         products = await self._store.products(
-            connection, self.batch.batch_id, first_index=row.first_index, after=None, limit=row.issued
+            connection, self.batch, first_index=row.first_index, after=None, limit=row.issued
         )
         return list(self._imports.tokens.stored((product.kid, product.product_id.bytes) for product in products))
 
@@ -234,7 +234,7 @@ class _Session:
             raise SequenceGap(next_row=self._next_row, first_row=end.row_count)
         if end.row_count < self._next_row:
             raise SequenceConflict(first_row=end.row_count, next_row=self._next_row)
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(self.batch.factory_id) as connection:
             batch = await self._store.batch(connection, self.batch.factory_id, self.batch.batch_id, lock=True)
             if batch.state is BatchState.CANCELLED:
                 raise BatchStateConflict(state=batch.state)

@@ -109,7 +109,7 @@ class Labels:
     async def make(self, factory_id: UUID, order: LabelOrder) -> AsyncGenerator[Piece, None]:
         """The file, piece by piece. Raises BatchNotFound, BatchStateConflict, ValidationFailed."""
         layout = lay_out(order.grid)
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             batch = await self._store.batch(connection, factory_id, order.batch_id)
         count = _count(batch, order)
         file: LabelFile = ZipFile(batch, order.first_index) if order.form is LabelFormat.ZIP_SVG else PdfFile(layout)
@@ -130,10 +130,10 @@ class Labels:
     async def _token_pages(self, batch: Batch, first_index: int, count: int) -> AsyncIterator[list[str]]:
         after, end = None, first_index + count
         while first_index < end:
-            async with self._store.connection() as connection:
+            async with self._store.connection(batch.factory_id) as connection:
                 rows = await self._store.products(
                     connection,
-                    batch.batch_id,
+                    batch,
                     first_index=first_index,
                     after=after,
                     limit=min(PAGE_SIZE, end - first_index),

@@ -94,6 +94,15 @@ class _Run:
         return {"factory_id": self.factory_id, "change_id": self.change_id}
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Locked products: how many, those in another state than the one to reach, and the batches of them all."""
+
+    count: int
+    others: list[UUID]
+    batch_ids: list[UUID]
+
+
 class Lifecycle:
     """The lives of factories' products. Another factory's product or batch is as unknown as none."""
 
@@ -108,7 +117,7 @@ class Lifecycle:
         Raises BatchNotFound, ProductNotFound, ValidationFailed, RequestIdReused.
         """
         _check(change)
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(factory_id) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
             run = _Run(factory_id, first or new, request.request_id, change)
@@ -117,7 +126,7 @@ class Lifecycle:
             else:
                 progress = await self._go_on(connection, run)
         while not progress.done:
-            async with self._store.transaction() as connection:
+            async with self._store.transaction(factory_id) as connection:
                 progress = await self._go_on(connection, run)
         return progress
 
@@ -127,7 +136,7 @@ class Lifecycle:
         before = UUID(self._pages.decode(page_token, scope=scope)) if page_token else None
         size = page_size or PAGE_SIZE
         sql, key = self._store.sql, {"factory_id": factory_id, "product_id": product_id}
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             if await sql.select_product(connection, **key) is None:
                 raise ProductNotFound
             rows = sql.select_events(connection, **key, before=before, page_size=size + 1)
@@ -163,12 +172,13 @@ class Lifecycle:
         end_index = progress.end_index
         if isinstance(selection, OfBatch):
             end_index = min(progress.next_index + STRETCH, end_index)
-        held, others = await self._hold(connection, run, progress.next_index, end_index)
-        changed = await sql.move(connection, product_ids=others, to_state=to_state, change_id=run.change_id)
+        held = await self._hold(connection, run, progress.next_index, end_index)
+        others = held.others
+        changed = await sql.move(connection, **run.key, batch_ids=held.batch_ids, product_ids=others, to_state=to_state)
         if changed:
             ids = [selection.batch_id] if isinstance(selection, OfBatch) else others
             await sql.announce_cards(connection, ids=ids)
-        counts = {"changed": changed, "unchanged": held - len(others), "refused": len(others) - changed}
+        counts = {"changed": changed, "unchanged": held.count - len(others), "refused": len(others) - changed}
         row = await sql.advance_change(connection, **run.key, end_index=end_index, **counts)
         resource = f"product_change/{run.change_id}"
         await audit.record(
@@ -176,10 +186,8 @@ class Lifecycle:
         )
         return Progress(**dict(row))
 
-    async def _hold(
-        self, connection: Connection, run: _Run, first_index: int, end_index: int
-    ) -> tuple[int, list[UUID]]:
-        """Locks the products: how many, and those in another state than the one to reach. Raises ProductNotFound."""
+    async def _hold(self, connection: Connection, run: _Run, first_index: int, end_index: int) -> "_Held":
+        """Locks the products. Raises ProductNotFound."""
         sql, to_state = self._store.sql, run.change.to_state
         match run.change.selection:
             case Some(product_ids):
@@ -188,18 +196,20 @@ class Lifecycle:
                 )
                 if row["held"] != len(product_ids):
                     raise ProductNotFound
+                batch_ids = row["batch_ids"]
             case OfBatch(batch_id, serials):
-                first_serial, last_serial = serials or (None, None)
+                batch_ids, (first_serial, last_serial) = [batch_id], serials or (None, None)
                 row = await sql.hold_stretch(
                     connection,
                     to_state=to_state,
+                    factory_id=run.factory_id,
                     batch_id=batch_id,
                     first_index=first_index,
                     end_index=end_index,
                     first_serial=first_serial,
                     last_serial=last_serial,
                 )
-        return row["held"], row["others"]
+        return _Held(row["held"], row["others"], batch_ids)
 
 
 def _check(change: Change) -> None:

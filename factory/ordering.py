@@ -59,7 +59,7 @@ class Orders:
         """The batch ordered, and its products when they were asked for. Raises ValidationFailed, RequestIdReused."""
         check_name(order.name)
         template = encode_template(order.template)
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(factory_id) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
             if first is not None:
@@ -103,14 +103,12 @@ class Orders:
         ]
 
     async def _products(self, connection: Connection, batch: Batch) -> list[Product]:
-        rows = await self._store.products(
-            connection, batch.batch_id, first_index=0, after=None, limit=batch.product_count
-        )
+        rows = await self._store.products(connection, batch, first_index=0, after=None, limit=batch.product_count)
         return to_products(self._tokens, zip(rows, repeat(batch), strict=False))
 
     async def get(self, factory_id: UUID, batch_id: UUID) -> Batch:
         """Raises BatchNotFound."""
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             return await self._store.batch(connection, factory_id, batch_id)
 
     async def list(self, factory_id: UUID, *, state: BatchState | None, page_size: int, page_token: str) -> BatchPage:
@@ -118,7 +116,7 @@ class Orders:
         scope = f"batches:{factory_id}:{state}"
         before = UUID(self._pages.decode(page_token, scope=scope)) if page_token else None
         size = page_size or PAGE_SIZE
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             found = await self._store.batches(connection, factory_id, before=before, state=state, limit=size + 1)
         page = found[:size]
         more = self._pages.encode(str(page[-1].batch_id), scope=scope) if len(found) > size else ""
@@ -139,7 +137,7 @@ class Orders:
 
     async def cancel(self, factory_id: UUID, request: RequestKey, batch_id: UUID) -> Batch:
         """The batch CANCELLED. Raises BatchNotFound, BatchStateConflict, RequestIdReused."""
-        async with self._store.transaction() as connection:
+        async with self._store.transaction(factory_id) as connection:
             batch = await self._store.batch(connection, factory_id, batch_id, lock=True)
             if await idempotency.claim(connection, request, batch_id) is not None:
                 return batch

@@ -48,7 +48,7 @@ class Products:
 
     async def get(self, factory_id: UUID, product_id: UUID) -> Product:
         """Raises ProductNotFound."""
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             row = await self._store.sql.select_product(connection, factory_id=factory_id, product_id=product_id)
         if row is None:
             raise ProductNotFound
@@ -67,11 +67,9 @@ class Products:
         scope = f"products:{factory_id}:{batch_id}"
         first_index, after = self._cursor(page_token, scope) if page_token else (0, None)
         size = page_size or PAGE_SIZE
-        async with self._store.connection() as connection:
+        async with self._store.connection(factory_id) as connection:
             batch = await self._store.batch(connection, factory_id, batch_id)
-            rows = await self._store.products(
-                connection, batch_id, first_index=first_index, after=after, limit=size + 1
-            )
+            rows = await self._store.products(connection, batch, first_index=first_index, after=after, limit=size + 1)
         page = rows[:size]
         more = self._pages.encode(f"{page[-1].index + 1}:{page[-1].product_id}", scope=scope) if rows[size:] else ""
         return ProductPage(to_products(self._tokens, zip(page, repeat(batch), strict=False)), more)

@@ -12,6 +12,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from factory.batch import Batch, BatchAnchor, BatchState
 from factory.minting import COLUMNS
+from factory.tenants import Tenant
 from mesh.database import load_queries, reached
 from mesh.errors import BatchNotFound, BatchStateConflict
 from trust.tiles import Tile
@@ -75,23 +76,25 @@ def to_batch(row: Any) -> Batch:
 
 
 class Store:
-    """Named statements on a pool. All raise DependencyUnavailable when PostgreSQL is away."""
+    """Named statements on a pool of `tenants.connect`. All raise DependencyUnavailable when PostgreSQL is away."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
         self.sql = load_queries(Path(__file__).parent / "sql")
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection for single statements."""
+    async def connection(self, tenant: Tenant) -> AsyncIterator[Connection]:
+        """A connection for single statements, which shows the tenant's rows alone."""
         with _named_errors():
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
+                behind: Any = connection  # the pool hands out a proxy of the TenantConnection
+                await behind.show(tenant, self.sql)
                 yield connection
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
+    async def transaction(self, tenant: Tenant) -> AsyncIterator[Connection]:
         """A connection in a transaction that commits when the block ends well."""
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection(tenant) as connection, connection.transaction():
             yield connection
 
     async def insert_batch(self, connection: Connection, batch_id: UUID, **columns: object) -> Batch:
@@ -166,11 +169,16 @@ class Store:
         return [Tile(*row) async for row in rows]
 
     async def products(
-        self, connection: Connection, batch_id: UUID, *, first_index: int, after: UUID | None, limit: int
+        self, connection: Connection, batch: Batch, *, first_index: int, after: UUID | None, limit: int
     ) -> list[ProductRow]:
         """Products of a batch from an index on; `after` is the id of the one before, where known."""
         rows = self.sql.select_products(
-            connection, batch_id=batch_id, first_index=first_index, after=after, page_size=limit
+            connection,
+            factory_id=batch.factory_id,
+            batch_id=batch.batch_id,
+            first_index=first_index,
+            after=after,
+            page_size=limit,
         )
         return [ProductRow(**dict(row)) async for row in rows]
 

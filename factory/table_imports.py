@@ -121,7 +121,7 @@ class TableImports:
 
     async def _abandon(self, opened: Batch, order: TableOrder) -> None:
         store = self._imports.store
-        async with store.transaction() as connection:
+        async with store.transaction(opened.factory_id) as connection:
             batch = await store.batch(connection, opened.factory_id, opened.batch_id, lock=True)
             # Another stream of the same request, or an order that stands, is not this one's to end.
             if batch.state is not BatchState.RECEIVING or batch.writer != opened.writer:

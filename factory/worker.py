@@ -8,6 +8,7 @@ import structlog
 from factory.changes import Changes
 from factory.finality import Finality
 from factory.store import Store
+from factory.tenants import EVERY
 from mesh.errors import DependencyUnavailable
 from mesh.jobs import Worker
 from mesh.tasks import end
@@ -41,7 +42,7 @@ class FactoryWorker:
     async def _make_months(self) -> None:
         while True:
             try:
-                async with self._store.connection() as connection:
+                async with self._store.connection(EVERY) as connection:
                     await self._store.sql.ensure_partitions(connection, months_ahead=MONTHS_AHEAD)
             except DependencyUnavailable as away:
                 log.warning("months of products are not made ahead", reason=str(away))

@@ -38,7 +38,13 @@ Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 """One connection, whether or not it belongs to a pool."""
 
 
-async def connect(settings: DatabaseSettings, *, schema: str, wait_seconds: float = 10.0) -> "asyncpg.Pool[Any]":
+async def connect(
+    settings: DatabaseSettings,
+    *,
+    schema: str,
+    wait_seconds: float = 10.0,
+    connection_class: type[asyncpg.Connection] = asyncpg.Connection,
+) -> "asyncpg.Pool[Any]":
     """A pool whose connections see `schema` first.
 
     Waits up to `wait_seconds` for a server that is starting. Raises DependencyUnavailable.
@@ -55,6 +61,7 @@ async def connect(settings: DatabaseSettings, *, schema: str, wait_seconds: floa
                 max_size=settings.database_pool_max,
                 command_timeout=30,
                 reset=_keep,
+                connection_class=connection_class,
                 timeout=5,
                 server_settings={"search_path": f"{schema},pg_catalog", "application_name": f"voketag-{schema}"},
             )

@@ -13,9 +13,10 @@ FOR UPDATE;
 -- name: hold_listed(to_state, factory_id, product_ids)^
 -- Always in the order of ids, so that changes which overlap wait for each other and never in a circle.
 SELECT count(*)::integer AS held,
-       coalesce(array_agg(product_id) FILTER (WHERE state <> :to_state), '{}') AS others
+       coalesce(array_agg(product_id) FILTER (WHERE state <> :to_state), '{}') AS others,
+       array_agg(DISTINCT batch_id) AS batch_ids
 FROM (
-  SELECT product.product_id, product.state
+  SELECT product.product_id, product.batch_id, product.state
   FROM products product
   JOIN batches batch ON batch.factory_id = :factory_id AND batch.batch_id = product.batch_id
   WHERE product.product_id = ANY(:product_ids::uuid[])
@@ -23,7 +24,7 @@ FROM (
   FOR UPDATE OF product
 ) product;
 
--- name: hold_stretch(to_state, batch_id, first_index, end_index, first_serial, last_serial)^
+-- name: hold_stretch(to_state, factory_id, batch_id, first_index, end_index, first_serial, last_serial)^
 -- Chunk by chunk, each by its range of ids, as no index knows the batch. Serial numbers are read out of the attributes
 -- that count: the product's own, which have the template's in them, or the template.
 SELECT count(*)::integer AS held,
@@ -32,7 +33,7 @@ FROM (
   SELECT product.product_id, product.state
   FROM chunks chunk
   JOIN products product ON product.product_id BETWEEN chunk.first_product_id AND chunk.last_product_id
-  JOIN batches batch ON batch.batch_id = product.batch_id
+  JOIN batches batch ON batch.factory_id = :factory_id AND batch.batch_id = product.batch_id
   WHERE chunk.batch_id = :batch_id AND chunk.issued > 0
     AND chunk.first_index > :first_index - 10000 AND chunk.first_index + chunk.issued > :first_index
     AND chunk.first_index < :end_index
@@ -44,12 +45,15 @@ FROM (
   FOR UPDATE OF product
 ) product;
 
--- name: move(product_ids, to_state, change_id)$
--- Held products whose state allows the step, and their events.
+-- name: move(factory_id, batch_ids, product_ids, to_state, change_id)$
+-- Held products whose state allows the step, and their events. They are the factory's by their batches, which are looked
+-- up once and not for each product.
 WITH moved AS (
   UPDATE products product SET state = step.to_state
   FROM product_transitions step
   WHERE product.product_id = ANY(:product_ids::uuid[])
+    AND product.batch_id = ANY(ARRAY(
+      SELECT batch_id FROM batches WHERE factory_id = :factory_id AND batch_id = ANY(:batch_ids::uuid[])))
     AND step.from_state = product.state AND step.to_state = :to_state
   RETURNING product.product_id, step.from_state, step.to_state
 ), noted AS (

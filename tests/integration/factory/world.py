@@ -17,10 +17,10 @@ from google.rpc import error_details_pb2, status_pb2
 from pydantic import SecretStr
 from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
 
-from factory import assembly
+from factory import assembly, tenants
 from factory.changes import Changes
 from factory.config import FactorySettings
-from mesh import database, valkey
+from mesh import valkey
 from mesh.client import peer, with_api_key
 from mesh.clock import SystemClock
 from mesh.config import ValkeySettings
@@ -125,7 +125,7 @@ class Ground:
     async def server(self, **more: Any) -> AsyncIterator["Door"]:
         """A server in this process, on a real port."""
         settings = self.settings(**more)
-        pool = await database.connect(settings, schema="factory")
+        pool = await tenants.connect(settings)
         client = valkey.client(ValkeySettings(valkey_url=settings.valkey_url))
         changes = Changes(client)
         try:
