@@ -194,7 +194,7 @@ async def test_doomed_table_is_only_checked(ground: Ground, customer: Customer) 
     assert [error.line for error in answers[0].errors] == list(range(1502, 41_502, 1000))
     async with ground.owner() as owner:
         query = "SELECT state, issued_count FROM batches WHERE factory_id = $1"
-        state, issued = await owner.fetchrow(query, customer.factory_id)
+        [(state, issued)] = await owner.fetch(query, customer.factory_id)
     # What was on its way when the first bad row was found: one chunk being committed, one prepared, one in the making.
     assert state == "CANCELLED"
     assert issued <= 5_000

@@ -111,6 +111,6 @@ def test_changed_bytes_are_judged_alike(seed: int) -> None:
             case _:
                 text.insert(random.randrange(len(text) + 1), random.choice(b' "{}[],:-0eE.\\\xc3\xef\xbb\xbf\x00z9'))
         changed.append(bytes(text))
-    for text, finding in zip(changed, in_javascript(changed), strict=True):
-        assert comparable(finding) == in_python(text), text
+    for original, finding in zip(changed, in_javascript(changed), strict=True):
+        assert comparable(finding) == in_python(original), original
     assert sum("malformed" not in finding for finding in in_javascript(changed[:500])) > 5
