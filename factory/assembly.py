@@ -32,6 +32,7 @@ from factory.label_service import LabelService
 from factory.labels import Labels
 from factory.lifecycle import Lifecycle
 from factory.lifecycle_service import LifecycleService
+from factory.maintenance import Maintenance
 from factory.minting import Tokens, raw_uuid7
 from factory.ordering import Orders
 from factory.peers import AnchorClient
@@ -113,18 +114,25 @@ async def work(settings: WorkerSettings) -> None:
     client = await valkey.connect(settings)
     tokens = ServiceTokens("factory", settings.service_key.get_secret_value(), SystemClock())
     channel = peer(settings.anchor_target, tokens=tokens, service="anchor")
-    store, changes, anchor = Store(pool), Changes(client), AnchorClient(channel)
+    store, changes, anchor, clock = Store(pool), Changes(client), AnchorClient(channel), SystemClock()
     building = Building(store, changes, Jobs("factory"), anchor, new_product_id=raw_uuid7)
-    jobs = Worker(
-        settings,
-        schema="factory",
-        handlers=building.handlers(),
-        random=Random(),  # noqa: S311 - spreads retries, keeps no secret
-        concurrency=settings.concurrency,
-        lease_seconds=settings.lease_seconds,
-    )
+    maintenance = Maintenance(store, Jobs("factory"), clock)
+    # Errands wait for another service, up to ten seconds each, and no batch waits for them.
+    kinds = (building.handlers(), building.errands() | maintenance.handlers())
+    workers = [
+        Worker(
+            settings,
+            schema="factory",
+            handlers=handlers,
+            random=Random(),  # noqa: S311 - spreads retries, keeps no secret
+            clock=clock,
+            concurrency=settings.concurrency,
+            lease_seconds=settings.lease_seconds,
+        )
+        for handlers in kinds
+    ]
     try:
-        await FactoryWorker(store, changes, jobs, Finality(store, changes, anchor)).run()
+        await FactoryWorker(changes, workers, Finality(store, changes, anchor)).run()
     finally:
         await channel.close()
         await client.aclose()

@@ -4,7 +4,8 @@ from factory.batch import Batch
 from factory.store import Connection, Store
 from mesh.jobs import Jobs
 
-BUILD = "batch.build"
+BUILD, SUBMIT = "batch.build", "batch.submit"
+"""The jobs of a batch; sql/ knows the names."""
 PRODUCTS = 1000
 """A batch counts as so many products at least: it takes a job, however small it is."""
 
@@ -15,7 +16,9 @@ def priority(backlog: int) -> int:
     return -(max(backlog, PRODUCTS) // PRODUCTS).bit_length()
 
 
-async def order_build(store: Store, jobs: Jobs, connection: Connection, batch: Batch) -> None:
-    """Puts a batch that is PENDING in line, in the transaction under way, behind factories that wait for less."""
+async def order_build(
+    store: Store, jobs: Jobs, connection: Connection, batch: Batch, *, dedupe_key: str | None = None
+) -> None:
+    """Puts a batch in line, in the transaction under way, behind factories that wait for less."""
     backlog = await store.sql.select_backlog(connection, factory_id=batch.factory_id, at_least=PRODUCTS)
-    await jobs.enqueue(connection, BUILD, batch.key, priority=priority(backlog))
+    await jobs.enqueue(connection, BUILD, batch.key, priority=priority(backlog), dedupe_key=dedupe_key)

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import structlog
 
-from factory.backlog import BUILD
+from factory.backlog import BUILD, SUBMIT
 from factory.batch import Batch, BatchState
 from factory.changes import Changes
 from factory.issuing import SupersededError, Tree, commit
@@ -19,7 +19,6 @@ from mesh.jobs import Again, Handler, Job, Jobs
 
 log = structlog.get_logger()
 
-SUBMIT = "batch.submit"
 CHUNK_PRODUCTS = 10_000
 """Products in a chunk at most; `select_products` in sql/ counts on it."""
 AT_ONCE = 2
@@ -43,7 +42,11 @@ class Building:
 
     def handlers(self) -> dict[str, Handler]:
         """By name of the job."""
-        return {BUILD: Handler(self.build, self.fail), SUBMIT: Handler(self.submit, self.fail)}
+        return {BUILD: Handler(self.build, self.fail)}
+
+    def errands(self) -> dict[str, Handler]:
+        """Those that wait for another service, and that no batch is to wait for."""
+        return {SUBMIT: Handler(self.submit, self.fail)}
 
     async def build(self, job: Job) -> None:
         """Issues what is missing and finishes the tree.

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from trust.tiles import Tile
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 ACQUIRE_SECONDS = 5.0
+ANALYSE_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,20 @@ class Store:
         """The factory's batches, newest first, from the one after `before`."""
         rows = self.sql.select_batches(connection, factory_id=factory_id, before=before, state=state, page_size=limit)
         return [to_batch(row) async for row in rows]
+
+    async def unbuilt(self, connection: Connection, *, older_than: timedelta, limit: int) -> list[Batch]:
+        """Batches of all factories that are PENDING or PROCESSING for so long, and that no job has."""
+        rows = self.sql.select_unbuilt(connection, older_than=older_than, page_size=limit)
+        return [to_batch(row) async for row in rows]
+
+    async def unanchored(self, connection: Connection, *, older_than: timedelta, limit: int) -> list[Batch]:
+        """Batches of all factories that are ANCHORING for so long, and that no job has, the oldest first."""
+        rows = self.sql.select_unanchored(connection, older_than=older_than, page_size=limit)
+        return [to_batch(row) async for row in rows]
+
+    async def refresh_statistics(self, connection: Connection) -> None:
+        """Lets the planner know what has grown: seconds, however many rows there are."""
+        await connection.fetchval("SELECT refresh_statistics()", timeout=ANALYSE_SECONDS)
 
     async def take_writer(self, connection: Connection, factory_id: UUID, batch_id: UUID) -> Batch:
         """The batch, whose earlier writers can commit no more. Raises BatchNotFound."""

@@ -91,6 +91,11 @@ def load_queries(folder: Path) -> Any:
     return aiosql.from_path(folder, "asyncpg")
 
 
+def affected(status: str) -> int:
+    """Rows that a statement changed, out of what asyncpg's `execute` answers."""
+    return int(status.rpartition(" ")[2])
+
+
 async def check(database: "asyncpg.Pool[Any] | Connection") -> None:
     """Answers when PostgreSQL does."""
     await database.fetchval("SELECT 1", timeout=2)

@@ -2,18 +2,23 @@
 
 import hashlib
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.message import Message
 
 from mesh import audit
-from mesh.database import Connection
+from mesh.database import Connection, affected
 from mesh.errors import RequestIdReused
 from mesh.identity import caller
 
 CLAIM = """
 INSERT INTO idempotency (caller, request_id, method, digest, resource_id) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (caller, request_id) DO NOTHING RETURNING true
+"""
+FORGET = """
+DELETE FROM idempotency
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM idempotency WHERE created_at < $1 ORDER BY created_at LIMIT $2))
 """
 FIRST = "SELECT method, digest, resource_id FROM idempotency WHERE caller = $1 AND request_id = $2"
 
@@ -52,3 +57,8 @@ async def claim(
     audit.replayed()
     first: UUID = row["resource_id"]
     return first
+
+
+async def forget(connection: Connection, before: datetime, limit: int) -> int:
+    """Removes so many of the requests made before then, the oldest first: how many it removed."""
+    return affected(await connection.execute(FORGET, before, limit))

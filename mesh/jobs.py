@@ -4,13 +4,16 @@ A job is run at least once, so handlers must be repeatable. An attempt is counte
 kills its workers ends on hold and not in a loop. Jobs that fail for good stay in the table with the status 'failed'.
 Of the jobs that are due the highest priority goes first, and then who has waited longest: a job that comes back goes
 behind its like. Long jobs share the slots of the workers by asking `Job.others_wait` now and then.
+
+A standing job is one row that comes back by its schedule. So it runs once however many workers there are, is taken over
+from a dead one as any job is, and runs once when it is late, however often it was missed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -24,15 +27,20 @@ from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.executors import AbstractEntrypointExecutor, EntrypointExecutorParameters
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import PgqException, RetryRequested
-from pgqueuer.domain.models import Context
+from pgqueuer.domain.models import Context, TracebackRecord
 from pgqueuer.domain.models import Job as PickedJob
 from pgqueuer.domain.settings import DBSettings
 from pgqueuer.domain.types import Channel, QueueEntrypoint
 from prometheus_client import Counter
 
 from mesh import database
+from mesh.clock import Clock
 from mesh.config import DatabaseSettings
-from mesh.errors import VokeTagError
+from mesh.database import GONE, affected
+from mesh.depth import Depth
+from mesh.errors import DependencyUnavailable, VokeTagError
+from mesh.schedule import Schedule
+from mesh.tasks import end
 
 log = structlog.get_logger()
 OUTCOMES = Counter("voketag_jobs", "Runs of jobs by outcome: done, again, failed or held.", ["job", "outcome"])
@@ -42,7 +50,12 @@ CONCURRENCY = 20
 CLAIM = 10
 """Jobs that a worker picks up at once at most, so that one does not take what others could begin."""
 SLICE_SECONDS = 0.5
-UNCOUNT = "UPDATE {table} SET attempts = attempts - 1 WHERE id = $1"
+STANDING_PRIORITY = 1
+"""Standing jobs are few and short, and among them is the one that brings back what was lost."""
+FORGET = """
+DELETE FROM {table}
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE created < $1 ORDER BY {order} LIMIT $2))
+"""
 GRANTS = """
 GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}
@@ -75,15 +88,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """What runs a job, how often it is tried, and what is done when it is given up, before it goes on hold."""
+    """What runs a job, how often it is tried, and what is done when it is given up, before it goes on hold.
+
+    With a schedule it is a standing job: it comes back however it ended, and is given up only when it kills workers.
+    """
 
     run: Callable[[Job], Awaitable[None]]
     give_up: Callable[[Job, str], Awaitable[None]]
     max_attempts: int = 8
+    schedule: Schedule | None = None
 
 
 class _Counting(qb.QueryQueueBuilder):
-    """PgQueuer's statements, with attempts counted at pick-up and no longer when a retry is asked for."""
+    """PgQueuer's statements, with attempts counted at pick-up, and taken from the job when a retry is asked for."""
 
     def build_dequeue_query(self, **parameters: Any) -> ComposedQuery:
         query = super().build_dequeue_query(**parameters)
@@ -91,8 +108,17 @@ class _Counting(qb.QueryQueueBuilder):
 
     def build_retry_job_query(self) -> str:
         # A new number, and so the place behind those of its priority that wait already.
-        number = f"id = nextval(pg_get_serial_sequence('{self.qualified.queue_table}', 'id')),"
+        number = f"id = nextval(pg_get_serial_sequence('{self.qualified.queue_table}', 'id')), attempts = $4,"
         return super().build_retry_job_query().replace("attempts = attempts + 1,", number)
+
+
+class _Queries(Queries):
+    """PgQueuer's operations, where a retry that cannot be written leaves the job to be taken over, not on hold."""
+
+    async def retry_job(self, job: PickedJob, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
+        del traceback_record  # in our own log, and long
+        with suppress(*GONE):
+            await self.driver.execute(self.qbq.build_retry_job_query(), job.id, delay, None, job.attempts)
 
 
 def _replaced(sql: str, found: str, addition: str) -> str:
@@ -133,15 +159,30 @@ class Jobs:
         after = timedelta(seconds=delay)
         await queries.enqueue([name], [payload], [priority], [after], [dedupe_key], on_conflict="skip")
 
+    async def forget_log(self, connection: Connection, before: datetime, limit: int) -> int:
+        """Removes so many of the lines written about jobs before then, the oldest first: how many it removed."""
+        log_table = self._settings.qualified.queue_table_log
+        return affected(await connection.execute(FORGET.format(table=log_table, order="created"), before, limit))
+
+    async def forget_statistics(self, connection: Connection, before: datetime, limit: int) -> int:
+        """The same of PgQueuer's counts of jobs by the second."""
+        table = self._settings.qualified.statistics_table
+        return affected(await connection.execute(FORGET.format(table=table, order="id"), before, limit))
+
     def queries(self, driver: AsyncpgDriver | AsyncpgPoolDriver) -> Queries:
         """PgQueuer's operations on this queue."""
         settings = self._settings
-        return Queries(
+        return _Queries(
             driver,
             qbe=qb.QueryBuilderEnvironment(settings),
             qbq=_Counting(settings),
             qbs=qb.QuerySchedulerBuilder(settings),
         )
+
+    @property
+    def table(self) -> str:
+        """The queue, schema and name."""
+        return self._settings.qualified.queue_table
 
     @property
     def channel(self) -> Channel:
@@ -174,18 +215,26 @@ class _Executor(AbstractEntrypointExecutor):
             OUTCOMES.labels(self._name, "done").inc()
         except Again as again:
             OUTCOMES.labels(self._name, "again").inc()
-            await self._worker.uncount(job)
+            job.attempts -= 1
             raise RetryRequested(timedelta(seconds=again.delay), str(again)) from again
         except Exception as error:
             OUTCOMES.labels(self._name, "failed").inc()
             log.warning("job failed", job=self._name, attempt=job.attempts, exc_info=error)
-            if job.attempts >= self._handler.max_attempts:
-                await self._give_up(mine, str(error) or type(error).__name__)
-            raise RetryRequested(self._worker.backoff(job.attempts), str(error)) from error
+            if self._handler.schedule is None:
+                if job.attempts >= self._handler.max_attempts:
+                    await self._give_up(mine, str(error) or type(error).__name__)
+                raise RetryRequested(self._worker.backoff(job.attempts), str(error)) from error
+        if self._handler.schedule is not None:
+            job.attempts = 0
+            raise RetryRequested(self._worker.until(self._handler.schedule), "standing")
 
     async def _give_up(self, job: Job, reason: str) -> None:
+        """Raises RetryRequested while that cannot be written down: the attempts stay used up."""
+        try:
+            await self._handler.give_up(job, reason)
+        except DependencyUnavailable as away:
+            raise RetryRequested(self._worker.backoff(1), str(away)) from away
         OUTCOMES.labels(self._name, "held").inc()
-        await self._handler.give_up(job, reason)
         raise PgqException(f"given up after {job.attempt} attempts: {reason}")
 
 
@@ -207,6 +256,7 @@ class Worker:
         schema: str,
         handlers: Mapping[str, Handler],
         random: Random,
+        clock: Clock,
         concurrency: int = CONCURRENCY,
         lease_seconds: float = 10.0,
     ) -> None:
@@ -216,6 +266,7 @@ class Worker:
         self._jobs = Jobs(schema)
         self._handlers = handlers
         self._random = random
+        self._clock = clock
         self._concurrency = concurrency
         self._taken = 0
         self._lease = timedelta(seconds=lease_seconds)
@@ -257,10 +308,9 @@ class Worker:
         finally:
             self._taken -= 1
 
-    async def uncount(self, job: PickedJob) -> None:
-        """Takes back the attempt counted at this job's pick-up."""
-        assert self._queries is not None
-        await self._queries.driver.execute(UNCOUNT.format(table=self._queries.qbq.qualified.queue_table), job.id)
+    def until(self, schedule: Schedule) -> timedelta:
+        """How long until it is due next."""
+        return timedelta(seconds=schedule.after(self._clock.now()))
 
     async def _work(self) -> None:
         # A pool of its own, cut off at the end: PgQueuer's listener may hold a dead connection of it.
@@ -270,7 +320,11 @@ class Worker:
             manager = QueueManager(self._queries, channel=self._jobs.channel)
             for name, handler in self._handlers.items():
                 manager.register_executor(name, _Executor(name, handler, self))
-            following = asyncio.create_task(self._pass_on(manager))
+            await self._stand(pool)
+            following = [
+                asyncio.create_task(self._pass_on(manager)),
+                asyncio.create_task(Depth(self._jobs.table, self._handlers).follow(pool)),
+            ]
             try:
                 await manager.run(
                     dequeue_timeout=self._lease / 2,
@@ -280,9 +334,18 @@ class Worker:
                     heartbeat_timeout=self._lease,
                 )
             finally:
-                following.cancel()
+                await end(*following)
         finally:
             pool.terminate()
+
+    async def _stand(self, pool: "asyncpg.Pool[Any]") -> None:
+        for name, handler in self._handlers.items():
+            if handler.schedule is not None:
+                delay = self.until(handler.schedule).total_seconds()
+                async with pool.acquire() as connection:
+                    await self._jobs.enqueue(
+                        connection, name, b"", priority=STANDING_PRIORITY, dedupe_key=name, delay=delay
+                    )
 
     async def _pass_on(self, manager: QueueManager) -> None:
         await self.stopping.wait()

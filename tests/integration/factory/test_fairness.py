@@ -82,3 +82,17 @@ async def test_many_small_batches_do_not_hold_up_a_thousand(
     async with working(ground, anchor):
         _, built = await _gone_before(ground, giant, customer)
     assert built <= 60
+
+
+async def test_worker_has_as_many_slots_as_it_is_told(ground: Ground, anchor: FinalAnchor, giant: Customer) -> None:
+    await _order_many(giant, 6, 300_000)
+    taken: list[int] = []
+    async with ground.owner() as owner, working(ground, anchor, CONCURRENCY=3):
+
+        async def well_under_way() -> bool:
+            query = "SELECT count(*) FROM pgqueuer WHERE status = 'picked' AND entrypoint = 'batch.build'"
+            taken.append(await owner.fetchval(query))
+            return (await _counts(owner, giant))[0] >= 600_000
+
+        await eventually(well_under_way, within=60)
+    assert max(taken) == 3

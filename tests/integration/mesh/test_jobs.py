@@ -1,86 +1,15 @@
 """Jobs on a real queue: in the caller's transaction, counted at pick-up, taken over from the dead, held in the end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from random import Random
 from typing import Any
 
 import asyncpg
 import pytest
 
-from mesh.database import connect
-from mesh.jobs import Again, Handler, Job, Jobs, Worker
-from tests.databases import Database, Databases
-
-JOBS = Jobs("factory")
-
-
-@pytest.fixture
-async def database(databases: Databases) -> AsyncIterator[Database]:
-    async with databases.clone("factory") as database:
-        yield database
-
-
-@pytest.fixture
-async def pool(database: Database) -> AsyncIterator["asyncpg.Pool[asyncpg.Record]"]:
-    async with await connect(database.settings("factory"), schema="factory") as pool:
-        yield pool
-
-
-class Recorder:
-    """A handler that keeps what it was given, and does what the test says."""
-
-    def __init__(self, then: Callable[[Job], Awaitable[None]] | None = None, max_attempts: int = 8) -> None:
-        self.jobs: list[Job] = []
-        self.given_up: list[tuple[Job, str]] = []
-        self._then = then
-        self._happened = asyncio.Event()
-        self.handler = Handler(self._run, self._give_up, max_attempts)
-
-    async def _run(self, job: Job) -> None:
-        self.jobs.append(job)
-        self._happened.set()
-        if self._then:
-            await self._then(job)
-
-    async def _give_up(self, job: Job, reason: str) -> None:
-        self.given_up.append((job, reason))
-        self._happened.set()
-
-    async def until(self, happened: Callable[[], bool]) -> None:
-        async with asyncio.timeout(15):
-            while not happened():
-                self._happened.clear()
-                await self._happened.wait()
-
-
-@asynccontextmanager
-async def working(database: Database, recorder: Recorder, *, concurrency: int = 20) -> AsyncIterator[Worker]:
-    worker = Worker(
-        database.settings("factory"),
-        schema="factory",
-        handlers={"work": recorder.handler},
-        random=Random(1),
-        concurrency=concurrency,
-        lease_seconds=1.0,
-    )
-    running = asyncio.create_task(worker.run())
-    try:
-        yield worker
-    finally:
-        worker.stop()
-        await asyncio.wait_for(running, 15)
-
-
-async def rows(pool: Any) -> list[tuple[str, int]]:
-    return [tuple(row) for row in await pool.fetch("SELECT status::text, attempts FROM pgqueuer ORDER BY id")]
-
-
-async def emptied(pool: Any) -> None:
-    async with asyncio.timeout(10):
-        while await pool.fetchval("SELECT count(*) FROM pgqueuer"):
-            await asyncio.sleep(0.05)
+from mesh.errors import DependencyUnavailable
+from mesh.jobs import Again, Job
+from tests.databases import Database
+from tests.integration.mesh.queue_world import JOBS, Recorder, die, emptied, rows, working
 
 
 async def test_job_is_run_once_it_is_committed_and_only_then(database: Database, pool: Any) -> None:
@@ -132,19 +61,10 @@ async def test_waiting_for_what_is_away_counts_no_attempt(database: Database, po
     assert not recorder.given_up
 
 
-async def _die(pool: Any, attempts: int) -> None:
-    """As a worker leaves a job that it picked up and died of."""
-    await pool.execute(
-        "UPDATE pgqueuer SET status = 'picked', attempts = $1, heartbeat = now() - interval '1 minute', "
-        "queue_manager_id = gen_random_uuid()",
-        attempts,
-    )
-
-
 async def test_dead_workers_job_is_taken_over_and_counted(database: Database, pool: Any) -> None:
     recorder = Recorder()
     await JOBS.enqueue(pool, "work", b"orphan")
-    await _die(pool, 1)
+    await die(pool, 1)
     async with working(database, recorder):
         await recorder.until(lambda: bool(recorder.jobs))
         await emptied(pool)
@@ -154,7 +74,7 @@ async def test_dead_workers_job_is_taken_over_and_counted(database: Database, po
 async def test_job_that_kills_its_workers_is_held_without_another_try(database: Database, pool: Any) -> None:
     recorder = Recorder(max_attempts=3)
     await JOBS.enqueue(pool, "work", b"deadly")
-    await _die(pool, 3)
+    await die(pool, 3)
     async with working(database, recorder):
         await recorder.until(lambda: bool(recorder.given_up))
     assert not recorder.jobs
@@ -282,3 +202,25 @@ async def test_long_job_keeps_its_slot_while_nobody_waits(database: Database, po
     assert len(recorder.jobs) == 2
     assert asked
     assert not any(asked)
+
+
+async def test_giving_up_waits_for_a_database_that_is_away(database: Database, pool: Any) -> None:
+    refused: list[str] = []
+
+    class Away(Recorder):
+        async def _give_up(self, job: Job, reason: str) -> None:
+            if len(refused) < 2:
+                refused.append(reason)
+                raise DependencyUnavailable(dependency="PostgreSQL")
+            await super()._give_up(job, reason)
+
+    async def fail(_: Job) -> None:
+        raise ValueError("bad")
+
+    recorder = Away(fail, max_attempts=1)
+    await JOBS.enqueue(pool, "work", b"")
+    async with working(database, recorder):
+        await recorder.until(lambda: bool(recorder.given_up))
+    assert len(refused) == 2
+    assert len(recorder.jobs) == 1
+    assert [status for status, _ in await rows(pool)] == ["failed"]
