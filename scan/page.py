@@ -1,7 +1,8 @@
-"""The page behind a code: one HTML document with its styles in it, which asks nobody for anything more."""
+"""The page behind a code: one HTML document with its styles and its script in it."""
 
 import base64
 import hashlib
+import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -14,6 +15,19 @@ from scan.verify import Answer
 from trust.token import fold
 
 TEMPLATES = Path(__file__).parent / "templates"
+WEB = Path(__file__).resolve().parents[1] / "web"
+STEPS = (
+    ("product_in_batch", "PASSED", "passed"),
+    ("product_in_batch", "FAILED", "failed"),
+    ("batch_in_anchor", "PASSED", "passed"),
+    ("batch_in_anchor", "FAILED", "failed"),
+    ("batch_in_anchor", "NOT_CHECKED", "not_checked"),
+    ("anchor_on_chain", "PASSED", "passed"),
+    ("anchor_on_chain", "FAILED", "failed"),
+    ("anchor_on_chain", "NOT_CHECKED", "not_checked"),
+)
+"""What web/check.mjs can say of a receipt: the step, its outcome, and how the page marks it."""
+IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 NAMED = ("name", "gtin", "market")
 BUILT = frozenset({"ANCHORING", ANCHORED})
 GROUP = 5
@@ -30,9 +44,11 @@ class Page:
         )
         self._template = environment.get_template("page.html")
         self._style = (templates / "page.css").read_text(encoding="utf-8")
-        digest = base64.b64encode(hashlib.sha256(self._style.encode()).digest()).decode()
+        self._script = one_script(WEB)
         self.policy = (
-            f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+            f"default-src 'none'; style-src {_source(self._style)}; script-src {_source(self._script)}; img-src data:; "
+            # Readers name the node that their browser asks.
+            "connect-src 'self' https: http://localhost:* http://127.0.0.1:*; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
         )
 
@@ -52,9 +68,23 @@ class Page:
             groups=groups if answer else [_shortened(text)],
             receipt=f"/api/receipt/{code}" if card and card.batch_state in BUILT else None,
             withdrawn=card is not None and card.batch_state in REFUSED,
+            steps=STEPS,
             style=Markup(self._style),  # noqa: S704 - our own file
+            script=Markup(self._script),  # noqa: S704 - our own files
         )
         return html.encode()
+
+
+def one_script(folder: Path) -> str:
+    """The verifier and what the page does with it, as one module that imports nothing: the page is one request."""
+    verifier = (folder / "receipt.mjs").read_text(encoding="utf-8")
+    check = (folder / "check.mjs").read_text(encoding="utf-8")
+    return verifier.replace("\nexport ", "\n") + IMPORT.sub("", check)
+
+
+def _source(text: str) -> str:
+    """A source of a Content-Security-Policy: this very text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _shortened(text: str) -> str:

