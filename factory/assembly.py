@@ -4,6 +4,7 @@ import asyncio
 from random import Random
 from typing import Any
 
+from aiohttp import ThreadedResolver
 from redis.asyncio import Redis
 from voketag.factory.v1 import (
     account_pb2,
@@ -16,15 +17,20 @@ from voketag.factory.v1 import (
     lifecycle_pb2_grpc,
     table_pb2,
     table_pb2_grpc,
+    webhook_pb2,
+    webhook_pb2_grpc,
 )
 
 from factory import tenants
 from factory.account_service import AccountService
 from factory.accounts import Accounts, ApiKeyAuthenticator
+from factory.addresses import any_address, public_address
 from factory.building import Building
 from factory.changes import Changes
 from factory.codes import Codes, Turns
 from factory.config import FactorySettings, WorkerSettings, secret_bytes
+from factory.delivering import Delivering
+from factory.events import Outbox
 from factory.exports import Exports
 from factory.finality import Finality
 from factory.imports import Imports
@@ -37,10 +43,14 @@ from factory.minting import Tokens, raw_uuid7
 from factory.ordering import Orders
 from factory.peers import AnchorClient
 from factory.products import Products
+from factory.sending import Sender
 from factory.service import FactoryService
+from factory.signing import RootKey
 from factory.store import Store
 from factory.table_imports import TableImports
 from factory.table_service import TableService
+from factory.webhook_service import WebhookService
+from factory.webhooks import Webhooks
 from factory.worker import FactoryWorker
 from mesh import database, valkey
 from mesh.client import peer
@@ -53,6 +63,8 @@ from mesh.policy import FACTORY, SERVICE
 from mesh.server import Server, ServerParts
 from trust.token import Keyring
 
+DELIVERIES_AT_ONCE = 64
+
 
 def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: Changes) -> ServerParts:
     """What the server is made of."""
@@ -63,11 +75,21 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
     imports = Imports(store, changes, jobs, tokens, new_id=new_id, new_product_id=raw_uuid7)
     products = Products(store, tokens, pages)
     service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
-    lifecycle = LifecycleService(orders, Lifecycle(store, pages, new_id=new_id), url_prefix=settings.public_url_prefix)
-    turns, prefix = Turns(), settings.public_url_prefix
+    turns, prefix, outbox = Turns(), settings.public_url_prefix, Outbox(store, jobs, clock, new_id=new_id)
+    lifecycle = LifecycleService(orders, Lifecycle(store, outbox, pages, new_id=new_id), url_prefix=prefix)
     labels = LabelService(Codes(turns, url_prefix=prefix), Labels(store, tokens, turns, url_prefix=prefix))
     exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
     accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
+
+    webhooks = Webhooks(
+        store,
+        outbox,
+        RootKey(secret_bytes(settings.webhook_root.get_secret_value())),
+        clock,
+        pages=pages,
+        new_id=new_id,
+        allow_private=settings.webhook_allow_private,
+    )
 
     def on_stop() -> None:
         imports.close()
@@ -76,13 +98,14 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
 
     return ServerParts(
         settings=settings,
-        contracts=[factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2],
+        contracts=[factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2],
         register=[
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (label_pb2_grpc.add_LabelServiceServicer_to_server, labels),
             (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
+            (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
         ],
         authenticators={
             FACTORY: ApiKeyAuthenticator(store, clock),
@@ -115,25 +138,37 @@ async def work(settings: WorkerSettings) -> None:
     tokens = ServiceTokens("factory", settings.service_key.get_secret_value(), SystemClock())
     channel = peer(settings.anchor_target, tokens=tokens, service="anchor")
     store, changes, anchor, clock = Store(pool), Changes(client), AnchorClient(channel), SystemClock()
-    building = Building(store, changes, Jobs("factory"), anchor, new_product_id=raw_uuid7)
+    outbox = Outbox(store, Jobs("factory"), clock, new_id=new_id)
+    building = Building(store, changes, Jobs("factory"), outbox, anchor, new_product_id=raw_uuid7)
+    random, private = Random(), settings.webhook_allow_private  # noqa: S311 - spreads retries, keeps no secret
+    rule = any_address if private else public_address
+    sender = Sender(ThreadedResolver(), clock, rule=rule, allow_private=private)
+    root = RootKey(secret_bytes(settings.webhook_root.get_secret_value()))
+    delivering = Delivering(store, sender, root, clock, new_id=new_id, random=random)
     maintenance = Maintenance(store, Jobs("factory"), clock)
-    # Errands wait for another service, up to ten seconds each, and no batch waits for them.
-    kinds = (building.handlers(), building.errands() | maintenance.handlers())
+    # Errands wait for another service, deliveries for other people's servers, up to ten seconds each: no batch waits
+    # for them, and neither for the other.
+    kinds = (
+        (building.handlers(), settings.concurrency),
+        (building.errands() | maintenance.handlers(), settings.concurrency),
+        (delivering.handlers(), DELIVERIES_AT_ONCE),
+    )
     workers = [
         Worker(
             settings,
             schema="factory",
             handlers=handlers,
-            random=Random(),  # noqa: S311 - spreads retries, keeps no secret
+            random=random,
             clock=clock,
-            concurrency=settings.concurrency,
+            concurrency=concurrency,
             lease_seconds=settings.lease_seconds,
         )
-        for handlers in kinds
+        for handlers, concurrency in kinds
     ]
     try:
-        await FactoryWorker(changes, workers, Finality(store, changes, anchor)).run()
+        await FactoryWorker(changes, workers, Finality(store, changes, outbox, anchor)).run()
     finally:
+        await sender.close()
         await channel.close()
         await client.aclose()
         await _close(pool)

@@ -7,6 +7,7 @@ import structlog
 from factory.backlog import BUILD, SUBMIT
 from factory.batch import Batch, BatchState
 from factory.changes import Changes
+from factory.events import Outbox, batch_failed, completions
 from factory.issuing import SupersededError, Tree, commit
 from factory.minting import Minter, RawIdSource
 from factory.ordering import whole
@@ -31,11 +32,19 @@ class Building:
     """Takes a batch from PENDING to ANCHORING. Every step can be broken off anywhere and run again."""
 
     def __init__(
-        self, store: Store, changes: Changes, jobs: Jobs, anchor: AnchorClient, *, new_product_id: RawIdSource
+        self,
+        store: Store,
+        changes: Changes,
+        jobs: Jobs,
+        outbox: Outbox,
+        anchor: AnchorClient,
+        *,
+        new_product_id: RawIdSource,
     ) -> None:
         self._store = store
         self._changes = changes
         self._jobs = jobs
+        self._outbox = outbox
         self._anchor = anchor
         self._new_product_id = new_product_id
         self._rounds = Rounds(AT_ONCE)
@@ -97,7 +106,8 @@ class Building:
             final = await self._anchor.submit(batch)
             if final is not None:
                 async with self._store.transaction(factory_id) as connection:
-                    await self._store.complete(connection, [final])
+                    completed = await self._store.complete(connection, [final])
+                    await self._outbox.publish(connection, completions(completed))
                 self._changes.announce(batch.batch_id)
         except AnchorConflict as conflict:
             await self.fail(job, str(conflict))
@@ -111,7 +121,8 @@ class Building:
             batch = await self._store.batch(connection, factory_id, batch_id, lock=True)
             if batch.state not in {BatchState.PENDING, BatchState.PROCESSING, BatchState.ANCHORING}:
                 return
-            await self._store.set_state(connection, batch, BatchState.FAILED, failure=reason[:500])
+            batch = await self._store.set_state(connection, batch, BatchState.FAILED, failure=reason[:500])
+            await self._outbox.publish(connection, [batch_failed(batch)])
             detail = {"state": BatchState.FAILED, "job": job.name, "attempt": job.attempt}
             await audit.record(connection, resource=f"batch/{batch.batch_id}", request_id=None, detail=detail)
         self._changes.announce(batch.batch_id)

@@ -5,7 +5,7 @@ import binascii
 
 from pydantic import Field, SecretStr, field_validator
 
-from mesh.config import DatabaseSettings, LogSettings, ServerSettings, ValkeySettings
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings, ValkeySettings
 from trust.token import Keyring
 
 MIN_SECRET_BYTES = 32
@@ -22,7 +22,20 @@ def secret_bytes(text: str) -> bytes:
     return raw
 
 
-class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
+class WebhookSettings(Settings):
+    """Settings that webhooks need in the server and in the worker alike."""
+
+    webhook_root: SecretStr = Field(description="base64 of at least 32 bytes; signing keys of webhooks follow from it")
+    webhook_allow_private: bool = Field(default=False, description="webhooks may go to any address, and over http")
+
+    @field_validator("webhook_root")
+    @classmethod
+    def _root_readable(cls, value: SecretStr) -> SecretStr:
+        secret_bytes(value.get_secret_value())
+        return value
+
+
+class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings, WebhookSettings):
     """Settings of `python -m factory`."""
 
     jwks: str = Field(description="public keys of every service, as a JWKS document")
@@ -48,7 +61,7 @@ class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySetti
         return value
 
 
-class WorkerSettings(LogSettings, DatabaseSettings, ValkeySettings):
+class WorkerSettings(LogSettings, DatabaseSettings, ValkeySettings, WebhookSettings):
     """Settings of `python -m factory work`."""
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")

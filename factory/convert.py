@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from voketag.factory.v1 import account_pb2, factory_pb2, lifecycle_pb2
+from voketag.factory.v1 import account_pb2, factory_pb2, lifecycle_pb2, webhook_pb2
 
 from factory.accounts import ApiKey, Factory
 from factory.batch import Batch, BatchState, Order, Product, ProductState
+from factory.events import EventType, Suspicion
 from factory.imports import Ack, Answer, Completed, End, Frame, Header, Opened, RowChunk
 from factory.lifecycle import Change, Event, OfBatch, Some
+from factory.webhooks import Attempt, Delivery, Endpoint
 from mesh.idempotency import RequestKey
 
 IMPORT = "/voketag.factory.v1.FactoryService/ImportProducts"
@@ -120,6 +122,69 @@ def api_key_message(key: ApiKey) -> account_pb2.ApiKey:
     if key.revoked_at is not None:
         message.revoke_time.CopyFrom(timestamp(key.revoked_at))
     return message
+
+
+def event_types(numbers: Iterable[webhook_pb2.EventType.ValueType]) -> frozenset[EventType]:
+    """The events chosen."""
+    names = (webhook_pb2.EventType.Name(number).removeprefix("EVENT_TYPE_") for number in numbers)
+    return frozenset(EventType[name] for name in names)
+
+
+def endpoint_message(endpoint: Endpoint) -> webhook_pb2.Endpoint:
+    """An endpoint, without its secret."""
+    message = webhook_pb2.Endpoint(
+        endpoint_id=str(endpoint.endpoint_id),
+        url=endpoint.url,
+        event_types=sorted(_event_number(event_type) for event_type in endpoint.event_types),
+        public_key=endpoint.public_key,
+        create_time=timestamp(endpoint.created_at),
+    )
+    if endpoint.rotated_at is not None:
+        message.rotate_time.CopyFrom(timestamp(endpoint.rotated_at))
+    if endpoint.disabled_at is not None:
+        message.disable_time.CopyFrom(timestamp(endpoint.disabled_at))
+        message.disable_reason = webhook_pb2.DisableReason.Value(f"DISABLE_REASON_{endpoint.disable_reason}")
+    return message
+
+
+def delivery_state(number: webhook_pb2.DeliveryState.ValueType) -> str | None:
+    """A state; None for the unspecified."""
+    return webhook_pb2.DeliveryState.Name(number).removeprefix("DELIVERY_STATE_") if number else None
+
+
+def delivery_message(delivery: Delivery) -> webhook_pb2.Delivery:
+    """A delivery with its attempts."""
+    message = webhook_pb2.Delivery(
+        delivery_id=str(delivery.delivery_id),
+        endpoint_id=str(delivery.endpoint_id),
+        event_id=str(delivery.event_id),
+        event_type=_event_number(delivery.event_type),
+        state=webhook_pb2.DeliveryState.Value(f"DELIVERY_STATE_{delivery.state}"),
+        attempts=[_attempt_message(attempt) for attempt in delivery.attempts],
+        create_time=timestamp(delivery.created_at),
+    )
+    if delivery.next_attempt_at is not None:
+        message.next_attempt_time.CopyFrom(timestamp(delivery.next_attempt_at))
+    return message
+
+
+def suspicion(request: webhook_pb2.RaiseFraudSuspectedRequest) -> Suspicion:
+    """What scans make of a product."""
+    return Suspicion(UUID(request.product_id), request.risk_score, request.verdict, list(request.message_codes))
+
+
+def _attempt_message(attempt: Attempt) -> webhook_pb2.Attempt:
+    return webhook_pb2.Attempt(
+        attempt_time=timestamp(attempt.attempted_at),
+        status=attempt.status or 0,
+        error=attempt.error,
+        duration_ms=attempt.duration_ms,
+        answer=attempt.answer,
+    )
+
+
+def _event_number(event_type: EventType) -> webhook_pb2.EventType.ValueType:
+    return webhook_pb2.EventType.Value(f"EVENT_TYPE_{event_type.name}")
 
 
 async def frames(requests: AsyncIterator[factory_pb2.ImportProductsRequest]) -> AsyncIterator[Frame]:

@@ -3,6 +3,7 @@
 import asyncio
 
 from factory.changes import Changes
+from factory.events import Outbox, completions
 from factory.peers import AnchorClient
 from factory.store import FinalRoot, Store
 from factory.tenants import EVERY
@@ -15,9 +16,10 @@ RETRY_SECONDS = 1.0
 class Finality:
     """Follows the anchor service from the position stored with the batches it completed."""
 
-    def __init__(self, store: Store, changes: Changes, anchor: AnchorClient) -> None:
+    def __init__(self, store: Store, changes: Changes, outbox: Outbox, anchor: AnchorClient) -> None:
         self._store = store
         self._changes = changes
+        self._outbox = outbox
         self._anchor = anchor
         self._presence = Presence("finality")
 
@@ -39,6 +41,7 @@ class Finality:
             if await self._store.sql.lock_position(connection) >= position:
                 return
             completed = await self._store.complete(connection, roots)
+            await self._outbox.publish(connection, completions(completed))
             await self._store.sql.set_position(connection, position=position)
-        for batch_id in completed:
-            self._changes.announce(batch_id)
+        for batch in completed:
+            self._changes.announce(batch.batch_id)

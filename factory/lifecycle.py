@@ -7,6 +7,7 @@ from uuid import UUID
 
 from factory.attributes import check_name
 from factory.batch import ProductState
+from factory.events import Moved, Outbox, product_state_changed
 from factory.store import Connection, Store
 from mesh import audit, idempotency
 from mesh.clock import IdSource
@@ -106,8 +107,9 @@ class _Held:
 class Lifecycle:
     """The lives of factories' products. Another factory's product or batch is as unknown as none."""
 
-    def __init__(self, store: Store, pages: PageTokens, *, new_id: IdSource) -> None:
+    def __init__(self, store: Store, outbox: Outbox, pages: PageTokens, *, new_id: IdSource) -> None:
         self._store = store
+        self._outbox = outbox
         self._pages = pages
         self._new_id = new_id
 
@@ -169,22 +171,37 @@ class Lifecycle:
     async def _advance(self, connection: Connection, run: _Run, progress: Progress) -> Progress:
         """Moves the next products, those that may, and counts, all in the transaction under way."""
         sql, to_state, selection = self._store.sql, run.change.to_state, run.change.selection
-        end_index = progress.end_index
-        if isinstance(selection, OfBatch):
+        end_index, of_batch = progress.end_index, isinstance(selection, OfBatch)
+        if of_batch:
             end_index = min(progress.next_index + STRETCH, end_index)
         held = await self._hold(connection, run, progress.next_index, end_index)
         others = held.others
-        changed = await sql.move(connection, **run.key, batch_ids=held.batch_ids, product_ids=others, to_state=to_state)
-        if changed:
-            ids = [selection.batch_id] if isinstance(selection, OfBatch) else others
-            await sql.announce_cards(connection, ids=ids)
+        moved = await sql.move(
+            connection, **run.key, batch_ids=held.batch_ids, product_ids=others, to_state=to_state, listed=not of_batch
+        )
+        changed = moved["changed"]
         counts = {"changed": changed, "unchanged": held.count - len(others), "refused": len(others) - changed}
+        if changed:
+            await self._tell(connection, run, counts, moved["product_ids"])
         row = await sql.advance_change(connection, **run.key, end_index=end_index, **counts)
         resource = f"product_change/{run.change_id}"
         await audit.record(
             connection, resource=resource, request_id=run.request_id, detail=_detail(run.change) | counts
         )
         return Progress(**dict(row))
+
+    async def _tell(
+        self, connection: Connection, run: _Run, counts: dict[str, int], product_ids: list[UUID] | None
+    ) -> None:
+        """Scans, and the factory's systems."""
+        match run.change.selection:
+            case Some():
+                batch_id, changed_cards = None, product_ids
+            case OfBatch(batch_id):
+                changed_cards = [batch_id]
+        await self._store.sql.announce_cards(connection, ids=changed_cards)
+        moved = Moved(run.change_id, batch_id, run.change.to_state.name, **counts, product_ids=product_ids)
+        await self._outbox.publish(connection, [product_state_changed(run.factory_id, moved)])
 
     async def _hold(self, connection: Connection, run: _Run, first_index: int, end_index: int) -> "_Held":
         """Locks the products. Raises ProductNotFound."""

@@ -215,8 +215,8 @@ class Store:
         )
         return _found(row, batch.batch_id)
 
-    async def complete(self, connection: Connection, roots: Iterable[FinalRoot]) -> list[UUID]:
-        """Sets the batches of final roots COMPLETED: the ids of those that were not yet."""
+    async def complete(self, connection: Connection, roots: Iterable[FinalRoot]) -> list[Batch]:
+        """Sets the batches of final roots COMPLETED: those that were not yet."""
         final = list(roots)
         rows = self.sql.complete(
             connection,
@@ -227,7 +227,7 @@ class Store:
             transactions=[root.anchor.transaction for root in final],
             block_numbers=[root.anchor.block_number for root in final],
         )
-        return [row["batch_id"] async for row in rows]
+        return [to_batch(row) async for row in rows]
 
 
 def _found(row: Any, batch_id: UUID) -> Batch:

@@ -165,6 +165,24 @@ class TableMalformed(VokeTagError):
     reason, code = "TABLE_MALFORMED", INVALID_ARGUMENT
 
 
+class EndpointRefused(VokeTagError):
+    """This endpoint cannot be registered: {why}."""
+
+    reason, code = "ENDPOINT_REFUSED", FAILED_PRECONDITION
+
+
+class EndpointNotFound(VokeTagError):
+    """There is no endpoint {endpoint_id}."""
+
+    reason, code, resource_type = "ENDPOINT_NOT_FOUND", NOT_FOUND, "endpoint"
+
+
+class DeliveryNotFound(VokeTagError):
+    """There is no delivery {delivery_id}."""
+
+    reason, code, resource_type = "DELIVERY_NOT_FOUND", NOT_FOUND, "delivery"
+
+
 class AnchorConflict(VokeTagError):
     """Another root was submitted for {batch_id} before."""
 

@@ -10,7 +10,7 @@ from a dead one as any job is, and runs once when it is late, however often it w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -158,6 +158,12 @@ class Jobs:
         queries = self.queries(AsyncpgDriver(connection))  # type: ignore[arg-type]
         after = timedelta(seconds=delay)
         await queries.enqueue([name], [payload], [priority], [after], [dedupe_key], on_conflict="skip")
+
+    async def enqueue_all(self, connection: Connection, name: str, payloads: Sequence[bytes]) -> None:
+        """Adds jobs of one kind in the transaction under way on the connection, in one statement."""
+        queries = self.queries(AsyncpgDriver(connection))  # type: ignore[arg-type]
+        if payloads:
+            await queries.enqueue([name] * len(payloads), list(payloads), [0] * len(payloads))
 
     async def forget_log(self, connection: Connection, before: datetime, limit: int) -> int:
         """Removes so many of the lines written about jobs before then, the oldest first: how many it removed."""

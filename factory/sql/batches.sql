@@ -60,7 +60,7 @@ FROM unnest(:batch_ids::uuid[], :roots::bytea[], :chain_ids::bigint[], :contract
             :transactions::text[], :block_numbers::bigint[])
   AS final (batch_id, root, chain_id, contract, transaction, block_number)
 WHERE batch.batch_id = final.batch_id AND batch.root = final.root AND batch.state = 'ANCHORING'
-RETURNING batch.batch_id;
+RETURNING batch.*;
 
 -- name: lock_position()$
 -- One follower at a time moves the cursor.

@@ -45,9 +45,9 @@ FROM (
   FOR UPDATE OF product
 ) product;
 
--- name: move(factory_id, batch_ids, product_ids, to_state, change_id)$
--- Held products whose state allows the step, and their events. They are the factory's by their batches, which are looked
--- up once and not for each product.
+-- name: move(factory_id, batch_ids, product_ids, to_state, change_id, listed)^
+-- Held products whose state allows the step, and their events; which they were, where the products were listed. They are
+-- the factory's by their batches, which are looked up once and not for each product.
 WITH moved AS (
   UPDATE products product SET state = step.to_state
   FROM product_transitions step
@@ -60,7 +60,7 @@ WITH moved AS (
   INSERT INTO product_events (product_id, event_id, change_id, from_state, to_state)
   SELECT product_id, uuidv7(), :change_id, from_state, to_state FROM moved
 )
-SELECT count(*)::integer FROM moved;
+SELECT count(*)::integer AS changed, array_agg(product_id) FILTER (WHERE :listed) AS product_ids FROM moved;
 
 -- name: advance_change(end_index, changed, unchanged, refused, factory_id, change_id)^
 -- In the transaction that changed them.

@@ -20,6 +20,7 @@ class Lazy(click.Group):
         "export": "mesh.cli.tables",
         "labels": "mesh.cli.labels",
         "products": "mesh.cli.lifecycle",
+        "webhook": "mesh.cli.webhooks",
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
         "chain": "mesh.cli.processes",

@@ -59,6 +59,8 @@ class Environment:
             "KEYRING_FILE": self.secrets.keyring,
             "API_KEY_ROOT_FILE": self.secrets.api_key_root,
             "PAGE_KEY_FILE": self.secrets.page_key,
+            "WEBHOOK_ROOT_FILE": self.secrets.webhook_root,
+            "WEBHOOK_ALLOW_PRIVATE": 1,
             "PUBLIC_URL_PREFIX": self.url_prefix,
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
         }

@@ -36,6 +36,11 @@ class Secrets:
         return self.folder / "api_key_root"
 
     @property
+    def webhook_root(self) -> Path:
+        """The root that signing keys of webhooks follow from: base64 of 32 bytes."""
+        return self.folder / "webhook_root"
+
+    @property
     def page_key(self) -> Path:
         """The key that page tokens are signed under: base64 of 32 bytes."""
         return self.folder / "page_key"
@@ -69,6 +74,7 @@ class Secrets:
         self.folder.chmod(0o700)
         self._once(self.keyring, self._new_keyring)
         self._once(self.api_key_root, lambda: _base64(self._random(32)))
+        self._once(self.webhook_root, lambda: _base64(self._random(32)))
         self._once(self.page_key, lambda: _base64(self._random(32)))
         self._once(self.valkey_password, self._new_password)
         self._once(self.chain_key, self._new_chain_key)

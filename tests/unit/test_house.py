@@ -19,6 +19,7 @@ KNOWS_GRPC = (
     "label_service.py",
     "lifecycle_service.py",
     "table_service.py",
+    "webhook_service.py",
     "convert.py",
     "__main__.py",
     "assembly.py",
@@ -137,13 +138,13 @@ def test_sql_stays_in_stores() -> None:
 def calls() -> dict[str, set[str]]:
     """Who calls whom, from the access options (named peers) and from the stubs that a service imports."""
     from voketag.anchor.v1 import anchor_pb2
-    from voketag.factory.v1 import account_pb2, factory_pb2, label_pb2, lifecycle_pb2, table_pb2
+    from voketag.factory.v1 import account_pb2, factory_pb2, label_pb2, lifecycle_pb2, table_pb2, webhook_pb2
     from voketag.scan.v1 import scan_pb2
 
     from mesh.policy import policies
 
     graph: dict[str, set[str]] = {service: set() for service in SERVICES}
-    factory = (factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2)
+    factory = (factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2)
     for method, policy in policies([scan_pb2, *factory, anchor_pb2]).items():
         for peer in policy.peers:
             graph[peer].add(method.split(".")[1])
@@ -159,4 +160,4 @@ def calls() -> dict[str, set[str]]:
 def test_call_graph_has_no_cycle_and_is_the_one_drawn() -> None:
     graph = calls()
     TopologicalSorter(graph).prepare()
-    assert graph == {"scan": {"anchor"}, "factory": {"anchor"}, "anchor": set(), "admin": {"factory"}}
+    assert graph == {"scan": {"anchor", "factory"}, "factory": {"anchor"}, "anchor": set(), "admin": {"factory"}}

@@ -22,13 +22,17 @@ from voketag.factory.v1 import (
     label_pb2,
     label_pb2_grpc,
     lifecycle_pb2_grpc,
+    webhook_pb2_grpc,
 )
 from voketag.factory.v1 import lifecycle_pb2 as lives
+from voketag.factory.v1 import webhook_pb2 as hooks
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PAGE_POLICY = "default-src 'self'"
 NOW = Timestamp(seconds=1_700_000_000)
+ENDPOINT = hooks.Endpoint(create_time=NOW, event_types=[hooks.EVENT_TYPE_ANCHOR_FINAL])
+DELIVERY = hooks.Delivery(create_time=NOW, attempts=[hooks.Attempt(attempt_time=NOW, status=500)])
 PLACE = anchor_pb2.ChainLocation(kind="evm", chain_id=1)
 
 
@@ -48,6 +52,7 @@ class Canned(
     account_pb2_grpc.AccountServiceServicer,
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
+    webhook_pb2_grpc.WebhookServiceServicer,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
@@ -176,6 +181,48 @@ class Canned(
         self.seen(context)
         yield label_pb2.MakeLabelsResponse(data=b"PK")
 
+    async def CreateEndpoint(
+        self, request: hooks.CreateEndpointRequest, context: Context
+    ) -> hooks.CreateEndpointResponse:
+        self.seen(context)
+        return hooks.CreateEndpointResponse(endpoint=ENDPOINT, secret="whsec_1")
+
+    async def ListEndpoints(self, request: hooks.ListEndpointsRequest, context: Context) -> hooks.ListEndpointsResponse:
+        self.seen(context)
+        return hooks.ListEndpointsResponse(endpoints=[ENDPOINT])
+
+    async def RotateSecret(self, request: hooks.RotateSecretRequest, context: Context) -> hooks.RotateSecretResponse:
+        self.seen(context)
+        return hooks.RotateSecretResponse(endpoint=ENDPOINT)
+
+    async def DisableEndpoint(
+        self, request: hooks.DisableEndpointRequest, context: Context
+    ) -> hooks.DisableEndpointResponse:
+        self.seen(context)
+        return hooks.DisableEndpointResponse(endpoint=ENDPOINT)
+
+    async def TestEndpoint(self, request: hooks.TestEndpointRequest, context: Context) -> hooks.TestEndpointResponse:
+        self.seen(context)
+        return hooks.TestEndpointResponse(delivery=DELIVERY)
+
+    async def ListDeliveries(
+        self, request: hooks.ListDeliveriesRequest, context: Context
+    ) -> hooks.ListDeliveriesResponse:
+        self.seen(context)
+        return hooks.ListDeliveriesResponse(deliveries=[DELIVERY])
+
+    async def ReplayDelivery(
+        self, request: hooks.ReplayDeliveryRequest, context: Context
+    ) -> hooks.ReplayDeliveryResponse:
+        self.seen(context)
+        return hooks.ReplayDeliveryResponse(delivery=DELIVERY)
+
+    async def RaiseFraudSuspected(
+        self, request: hooks.RaiseFraudSuspectedRequest, context: Context
+    ) -> hooks.RaiseFraudSuspectedResponse:
+        self.seen(context)
+        return hooks.RaiseFraudSuspectedResponse(event_id=request.product_id)
+
     async def GetAnchor(self, request: anchor_pb2.GetAnchorRequest, context: Context) -> anchor_pb2.GetAnchorResponse:
         self.seen(context)
         return anchor_pb2.GetAnchorResponse(anchor=anchor_pb2.Anchor(location=PLACE, final_time=NOW))
@@ -207,6 +254,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         account_pb2_grpc.add_AccountServiceServicer_to_server,
         label_pb2_grpc.add_LabelServiceServicer_to_server,
         lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server,
+        webhook_pb2_grpc.add_WebhookServiceServicer_to_server,
     ),
     "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
 }

@@ -91,6 +91,8 @@ class Ground:
             "KEYRING_FILE": self.secrets.keyring,
             "API_KEY_ROOT_FILE": self.secrets.api_key_root,
             "PAGE_KEY_FILE": self.secrets.page_key,
+            "WEBHOOK_ROOT_FILE": self.secrets.webhook_root,
+            "WEBHOOK_ALLOW_PRIVATE": 1,
             "DRAIN_SECONDS": 0,
         }
         own = {f"VOKETAG_{name}": str(value) for name, value in (values | more).items()}
@@ -116,6 +118,8 @@ class Ground:
             keyring=SecretStr(self.secrets.keyring.read_text()),
             api_key_root=SecretStr(self.secrets.api_key_root.read_text()),
             page_key=SecretStr(self.secrets.page_key.read_text()),
+            webhook_root=SecretStr(self.secrets.webhook_root.read_text()),
+            webhook_allow_private=more.pop("webhook_allow_private", True),
             drain_seconds=0,
             grace_seconds=2,
             **more,

@@ -80,6 +80,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
     REASON_TABLE_MALFORMED: _Reason.ValueType  # 28
     """The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
+    REASON_ENDPOINT_REFUSED: _Reason.ValueType  # 30
+    """The endpoint cannot be registered; `why` in the metadata says it. FAILED_PRECONDITION."""
+    REASON_ENDPOINT_NOT_FOUND: _Reason.ValueType  # 31
+    """No such endpoint for this caller. NOT_FOUND."""
+    REASON_DELIVERY_NOT_FOUND: _Reason.ValueType  # 32
+    """No such delivery for this caller. NOT_FOUND."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -144,4 +150,10 @@ REASON_REQUEST_REFUSED: Reason.ValueType  # 27
 """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
 REASON_TABLE_MALFORMED: Reason.ValueType  # 28
 """The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
+REASON_ENDPOINT_REFUSED: Reason.ValueType  # 30
+"""The endpoint cannot be registered; `why` in the metadata says it. FAILED_PRECONDITION."""
+REASON_ENDPOINT_NOT_FOUND: Reason.ValueType  # 31
+"""No such endpoint for this caller. NOT_FOUND."""
+REASON_DELIVERY_NOT_FOUND: Reason.ValueType  # 32
+"""No such delivery for this caller. NOT_FOUND."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
