@@ -71,7 +71,7 @@ class Maintenance:
     async def clean_up(self, job: Job) -> None:
         """Removes what was kept long enough, some rows at a time. Raises Again when the worker stops."""
         before = self._clock.now() - KEPT
-        for forget in (idempotency.forget, self._jobs.forget_log, self._jobs.forget_statistics):
+        for forget in (idempotency.forget, self._jobs.forget_log):
             total = 0
             while True:
                 if job.stopping.is_set():

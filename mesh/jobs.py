@@ -29,7 +29,7 @@ from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import PgqException, RetryRequested
 from pgqueuer.domain.models import Context, TracebackRecord
 from pgqueuer.domain.models import Job as PickedJob
-from pgqueuer.domain.settings import DBSettings
+from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel, QueueEntrypoint
 from prometheus_client import Counter
 
@@ -50,11 +50,12 @@ CONCURRENCY = 20
 CLAIM = 10
 """Jobs that a worker picks up at once at most, so that one does not take what others could begin."""
 SLICE_SECONDS = 0.5
+PROBE_EVERY = timedelta(seconds=10)
 STANDING_PRIORITY = 1
 """Standing jobs are few and short, and among them is the one that brings back what was lost."""
 FORGET = """
 DELETE FROM {table}
-WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE created < $1 ORDER BY {order} LIMIT $2))
+WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE created < $1 ORDER BY created LIMIT $2))
 """
 GRANTS = """
 GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};
@@ -74,8 +75,8 @@ class Again(Exception):
 class Job:
     """A job picked up for the `attempt`-th time; long ones look at `stopping` and raise Again when it is set.
 
-    They raise Again(0, ...) as well when `others_wait`: they had their slice, the worker has no free slot, and there
-    are jobs that need one.
+    They raise Again(0, ...) as well when `others_wait`: there are jobs that are due, and the worker takes none, as it
+    begins anew, or has no free slot while this one had its slice.
     """
 
     name: str
@@ -131,15 +132,18 @@ class Jobs:
     """The queue in a schema."""
 
     def __init__(self, schema: str) -> None:
-        self._settings = DBSettings(db_schema=schema, channel=Channel(f"jobs_{schema}"))
+        # Jobs are truth; the lines about them are not, and there are three a job.
+        self._settings = DBSettings(db_schema=schema, channel=Channel(f"jobs_{schema}"), durability=Durability.balanced)
 
     async def install(self, connection: "asyncpg.Connection[Any]", *, role: str) -> None:
         """Makes or upgrades the queue's tables, as their owner, for the service's role to use."""
         queries = self.queries(AsyncpgDriver(connection))
         if await queries.schema_is_installed():
+            await queries.alter_durability()
             await queries.upgrade()
         else:
             await queries.install()
+        await queries.optimize_autovacuum()
         names = self._settings.qualified
         tables = ", ".join((names.queue_table, names.queue_table_log, names.statistics_table, names.schedules_table))
         await connection.execute(GRANTS.format(tables=tables, schema=self._settings.db_schema, role=role))
@@ -167,13 +171,8 @@ class Jobs:
 
     async def forget_log(self, connection: Connection, before: datetime, limit: int) -> int:
         """Removes so many of the lines written about jobs before then, the oldest first: how many it removed."""
-        log_table = self._settings.qualified.queue_table_log
-        return affected(await connection.execute(FORGET.format(table=log_table, order="created"), before, limit))
-
-    async def forget_statistics(self, connection: Connection, before: datetime, limit: int) -> int:
-        """The same of PgQueuer's counts of jobs by the second."""
-        table = self._settings.qualified.statistics_table
-        return affected(await connection.execute(FORGET.format(table=table, order="id"), before, limit))
+        table = self._settings.qualified.queue_table_log
+        return affected(await connection.execute(FORGET.format(table=table), before, limit))
 
     def queries(self, driver: AsyncpgDriver | AsyncpgPoolDriver) -> Queries:
         """PgQueuer's operations on this queue."""
@@ -248,6 +247,15 @@ async def _unused(_: PickedJob) -> None:
     """PgQueuer wants a function where our executor calls the handler itself."""
 
 
+class _Manager(QueueManager):
+    """PgQueuer's loop, whose first probe of its listener does not come before the listener."""
+
+    async def _run_periodic_health_check(self, interval: timedelta = PROBE_EVERY) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.shutdown.wait(), interval.total_seconds())
+        await super()._run_periodic_health_check(interval)
+
+
 class Worker:
     """Runs the jobs of a schema until stopped, through any absence of PostgreSQL.
 
@@ -277,6 +285,7 @@ class Worker:
         self._taken = 0
         self._lease = timedelta(seconds=lease_seconds)
         self._queries: Queries | None = None
+        self._manager: QueueManager | None = None
 
     async def run(self) -> None:
         """Works until `stop`, then lets the jobs under way finish."""
@@ -303,7 +312,7 @@ class Worker:
         since = loop.time()
 
         async def others_wait() -> bool:
-            if self._taken < self._concurrency or loop.time() - since < SLICE_SECONDS:
+            if not self._closed and (self._taken < self._concurrency or loop.time() - since < SLICE_SECONDS):
                 return False
             assert self._queries is not None
             return await self._queries.eligible_queued_work([QueueEntrypoint(name) for name in self._handlers]) > 0
@@ -314,6 +323,11 @@ class Worker:
         finally:
             self._taken -= 1
 
+    @property
+    def _closed(self) -> bool:
+        """Whether it takes no more jobs, until those it has are over."""
+        return self._manager is not None and self._manager.shutdown.is_set()
+
     def until(self, schedule: Schedule) -> timedelta:
         """How long until it is due next."""
         return timedelta(seconds=schedule.after(self._clock.now()))
@@ -323,7 +337,7 @@ class Worker:
         pool = await database.connect(self._settings, schema=self._schema)
         try:
             self._queries = self._jobs.queries(AsyncpgPoolDriver(pool))
-            manager = QueueManager(self._queries, channel=self._jobs.channel)
+            self._manager = manager = _Manager(self._queries, channel=self._jobs.channel)
             for name, handler in self._handlers.items():
                 manager.register_executor(name, _Executor(name, handler, self))
             await self._stand(pool)
@@ -338,6 +352,7 @@ class Worker:
                     max_concurrent_tasks=self._concurrency,
                     shutdown_on_listener_failure=True,
                     heartbeat_timeout=self._lease,
+                    log_aggregation_interval=timedelta(0),  # Prometheus counts
                 )
             finally:
                 await end(*following)
