@@ -75,12 +75,5 @@ SELECT position FROM finality;
 UPDATE finality SET position = :position;
 
 -- name: select_backlog(factory_id, at_least)$
--- Products that the factory waits for, a batch counting as so many at least. A thousand batches tell enough; the order
--- makes it read no more of the index than those, and not the dead entries of what is finished.
-SELECT coalesce(sum(greatest(product_count, :at_least)), 0)
-FROM (
-  SELECT product_count FROM batches
-  WHERE factory_id = :factory_id AND state IN ('PENDING', 'PROCESSING')
-  ORDER BY batch_id DESC
-  LIMIT 1000
-) unfinished;
+-- Products that the factory waits for, this order among them.
+SELECT backlog(:factory_id, :at_least);

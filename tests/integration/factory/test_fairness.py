@@ -8,6 +8,8 @@ import pytest
 import pytest_asyncio
 from voketag.factory.v1 import factory_pb2
 
+from factory import tenants
+from factory.store import Store
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Door, Ground, eventually, working
 
@@ -28,6 +30,8 @@ async def giant(ground: Ground, door: Door) -> AsyncIterator[Customer]:
         yield giant
     async with ground.owner() as owner:
         await owner.execute("DELETE FROM pgqueuer")
+        cancel = "UPDATE batches SET state = 'CANCELLED' WHERE factory_id = $1 AND state IN ('PENDING', 'PROCESSING')"
+        await owner.execute(cancel, giant.factory_id)
 
 
 async def _order_many(giant: Customer, batches: int, products: int) -> None:
@@ -96,3 +100,22 @@ async def test_worker_has_as_many_slots_as_it_is_told(ground: Ground, anchor: Fi
 
         await eventually(well_under_way, within=60)
     assert max(taken) == 3
+
+
+async def test_place_in_line_is_found_by_a_thousand_batches_however_many_wait(ground: Ground, giant: Customer) -> None:
+    fill = """
+        INSERT INTO batches (factory_id, batch_id, name, state, template, kid, product_count)
+        SELECT $1, uuidv7(), '', 'PENDING', '{}', 1, CASE WHEN number % 2 = 0 THEN 1 ELSE 3000 END
+        FROM generate_series(1, 5000) AS number
+    """
+    read = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'batches'"
+    async with ground.owner() as owner:
+        await owner.execute(fill, giant.factory_id)  # and no ANALYZE: the planner knows of none of them
+    pool = await tenants.connect(ground.database.settings("factory"))
+    store = Store(pool)
+    async with store.transaction(giant.factory_id) as connection:
+        before = await connection.fetchval(read) or 0
+        backlog = await store.sql.select_backlog(connection, factory_id=giant.factory_id, at_least=1000)
+        assert await connection.fetchval(read) - before <= 1000
+    await pool.close()
+    assert backlog == 500 * 1000 + 500 * 3000

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from factory.schema import bring_up
-from tests.integration.factory.world import Ground
+from tests.integration.factory.world import Customer, Ground, Import, eventually, rows
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -51,3 +51,17 @@ async def test_bringing_it_up_again_changes_nothing(ground: Ground) -> None:
         before = await owner.fetch(query)
         await bring_up(owner)
         assert await owner.fetch(query) == before
+
+
+async def test_chunks_change_their_batch_in_its_place(ground: Ground, customer: Customer) -> None:
+    stream = await Import(customer).open()
+    for first in range(0, 300, 10):
+        await stream.chunk(first, rows(10, first))
+    async with ground.owner() as owner:
+        query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'batches'::regclass"
+
+        async def counted() -> bool:
+            row = await owner.fetchrow(query)
+            return bool(row and row["n_tup_upd"] >= 30 and row["n_tup_hot_upd"] == row["n_tup_upd"])
+
+        await eventually(counted)
