@@ -25,6 +25,7 @@ SCHEDULE = (5.0, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HO
 """Seconds before each attempt after the first, which Standard Webhooks 1.0 recommends: ten attempts in 75.6 h."""
 
 JITTER = 0.2
+LONGEST = 24 * HOUR
 OVERLAP = timedelta(hours=24)
 GONE = 410
 AT_ONCE = 8
@@ -72,6 +73,11 @@ def signing_keys(root: RootKey, task: Task, now: datetime) -> list[SigningKeys]:
     versions = [task.version]
     versions += [task.version - back for back, at in enumerate(task.retired, 1) if at + OVERLAP > now]
     return [root.keys(task.endpoint_id, version) for version in versions]
+
+
+def retry_delay(planned: float, retry_after: float | None, random: Random) -> float:
+    """Seconds until the next attempt: as planned, with jitter, or more where the answer asks for it, up to a day."""
+    return max(planned * random.uniform(1 - JITTER, 1 + JITTER), min(retry_after or 0.0, LONGEST))
 
 
 class Delivering:
@@ -149,14 +155,9 @@ class Delivering:
         elif task.attempts >= len(self._schedule):
             await self._record(which, "FAILED", outcome, now, None)
         else:
-            delay = self._delay(task.attempts, outcome)
+            delay = retry_delay(self._schedule[task.attempts], outcome.retry_after, self._random)
             await self._record(which, "PENDING", outcome, now, self._clock.now() + timedelta(seconds=delay))
             raise Again(delay, outcome.error or f"status {outcome.status}")
-
-    def _delay(self, attempts: int, outcome: Outcome) -> float:
-        """Seconds until the next attempt: the schedule's, or more where the answer asks for it, up to a day."""
-        planned = self._schedule[attempts] * self._random.uniform(1 - JITTER, 1 + JITTER)
-        return max(planned, min(outcome.retry_after or 0.0, 24 * HOUR))
 
     async def _record(
         self,

@@ -21,6 +21,8 @@ log = structlog.get_logger()
 MONTHS_AHEAD = 3
 KEPT = timedelta(hours=48)
 """Answers to repeated requests, of which the contract promises 24 hours, and the log of finished jobs."""
+LOG_KEPT = timedelta(days=30)
+"""Events of webhooks, with their deliveries."""
 UNBUILT_AFTER, UNANCHORED_AFTER = timedelta(minutes=1), timedelta(minutes=15)
 PAGE = 1000
 DELETED_AT_ONCE = 5000
@@ -70,9 +72,10 @@ class Maintenance:
 
     async def clean_up(self, job: Job) -> None:
         """Removes what was kept long enough, some rows at a time. Raises Again when the worker stops."""
-        before = self._clock.now() - KEPT
-        for forget in (idempotency.forget, self._jobs.forget_log):
-            total = 0
+        kept = {idempotency.forget: KEPT, self._jobs.forget_log: KEPT, self._store.forget_events: LOG_KEPT}
+        now = self._clock.now()
+        for forget, age in kept.items():
+            before, total = now - age, 0
             while True:
                 if job.stopping.is_set():
                     raise Again(0, "the worker stops")

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -228,6 +228,11 @@ class Store:
             block_numbers=[root.anchor.block_number for root in final],
         )
         return [to_batch(row) async for row in rows]
+
+    async def forget_events(self, connection: Connection, before: datetime, limit: int) -> int:
+        """Removes so many of the events from before then, with all that came of them: how many it removed."""
+        count: int = await self.sql.forget_events(connection, before=before, page_size=limit)
+        return count
 
 
 def _found(row: Any, batch_id: UUID) -> Batch:

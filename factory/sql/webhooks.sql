@@ -118,3 +118,29 @@ VALUES (:factory_id, :delivery_id, :attempt_id, :attempted_at, :status, :error, 
 -- name: select_owner(product_id)^
 -- The factory that a product belongs to; for services, which may name any product.
 SELECT factory_id, batch_id FROM owner_of(:product_id);
+
+-- name: forget_events(before, page_size)$
+-- The oldest events from before then that wait for no attempt, with their deliveries and attempts: how many events.
+WITH old AS (
+  SELECT event.factory_id, event.event_id
+  FROM webhook_events event
+  WHERE event.event_id < first_id_of(:before::timestamptz AT TIME ZONE 'UTC')
+    AND NOT EXISTS (
+      SELECT FROM webhook_deliveries delivery
+      WHERE delivery.factory_id = event.factory_id AND delivery.event_id = event.event_id
+        AND delivery.state = 'PENDING')
+  ORDER BY event.event_id
+  LIMIT :page_size
+), delivered AS (
+  DELETE FROM webhook_deliveries delivery USING old
+  WHERE delivery.factory_id = old.factory_id AND delivery.event_id = old.event_id
+  RETURNING delivery.factory_id, delivery.delivery_id
+), attempted AS (
+  DELETE FROM webhook_attempts attempt USING delivered
+  WHERE attempt.factory_id = delivered.factory_id AND attempt.delivery_id = delivered.delivery_id
+), told AS (
+  DELETE FROM webhook_events event USING old
+  WHERE event.factory_id = old.factory_id AND event.event_id = old.event_id
+  RETURNING event.event_id
+)
+SELECT count(*)::integer FROM told;

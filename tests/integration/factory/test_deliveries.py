@@ -236,31 +236,3 @@ async def test_changes_of_products_are_told_by_stretch(ground: Ground, mine: Hoo
     assert told["RECALLED"]["batchId"] == order.batch.batch_id
     assert "productIds" not in told["RECALLED"]
     assert len(receiver.received) == 3
-
-
-async def test_worker_killed_before_the_log_delivers_again_under_one_id(
-    ground: Ground, anchor: FinalAnchor, mine: Hooks
-) -> None:
-    async with receiving() as receiver, ground.owner() as owner, ground.owner() as watcher:
-        created = await mine.create(receiver.url)
-        endpoint_id = created.endpoint.endpoint_id
-        await owner.execute("BEGIN")
-        # Attempts are made, and none can be written down.
-        await owner.execute("LOCK TABLE webhook_attempts IN EXCLUSIVE MODE")
-        await mine.test(endpoint_id)
-        async with working(ground, anchor) as child:
-            await receiver.got(1)
-
-            async def writing() -> bool:
-                query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_attempts'::regclass"
-                return bool(await watcher.fetchval(query))
-
-            await eventually(writing)
-            await child.kill()
-        await owner.execute("COMMIT")
-        async with working(ground, anchor):
-            done = await mine.reached(endpoint_id, DELIVERED)
-    assert len(receiver.received) == 2
-    assert {got.id for got in receiver.received} == {done.event_id}
-    assert len({got.body for got in receiver.received}) == 1
-    assert len(done.attempts) == 1, "of an attempt that was not written down nobody knows"

@@ -181,6 +181,8 @@ async def test_watcher_hears_of_changes_while_valkey_is_away(own_servers: tuple[
         ("work", {"DATABASE_URL": "postgresql://voketag_factory@127.0.0.1:1/x"}, "PostgreSQL cannot be reached"),
         ("serve", {"KEYRING_FILE": "/dev/null", "PAGE_KEY_FILE": "/dev/null"}, "VOKETAG_KEYRING"),
         ("serve", {"API_KEY_ROOT_FILE": "/dev/null"}, "VOKETAG_API_KEY_ROOT"),
+        ("serve", {"WEBHOOK_ROOT_FILE": "/dev/null"}, "VOKETAG_WEBHOOK_ROOT"),
+        ("work", {"WEBHOOK_ROOT_FILE": "/dev/null"}, "VOKETAG_WEBHOOK_ROOT"),
         ("work", {"ANCHOR_TARGET": ""}, "VOKETAG_ANCHOR_TARGET"),
         ("nonsense", {}, "serve | work | migrate"),
     ],
