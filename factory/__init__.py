@@ -3,7 +3,7 @@
 Called by factories' systems through the edge with an API key, and by admin and scan with a service token. Calls anchor,
 and the URLs that factories registered as webhooks.
 
-Owns the schema `factory`: factories, api_keys, batches, batch_transitions, chunks, tiles, products, finality,
+Owns the schema `factory`: factories, api_keys, usage, batches, batch_transitions, chunks, tiles, products, finality,
 webhook_{endpoints,events,deliveries,attempts}, idempotency, audit, and the job queue. scan reads the view
 `product_cards` alone, admin the view `audit_rows`.
 

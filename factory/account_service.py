@@ -1,4 +1,4 @@
-"""AccountService: factories and their API keys, for operators."""
+"""AccountService: factories, their API keys and quotas, for operators; and what a factory has used of them."""
 
 from typing import Any
 from uuid import UUID
@@ -8,7 +8,10 @@ from voketag.factory.v1 import account_pb2_grpc
 
 from factory import convert
 from factory.accounts import Accounts
+from factory.quotas import Quotas
+from factory.slots import Slots
 from mesh.idempotency import RequestKey
+from mesh.identity import caller
 
 _SERVICE = "/voketag.factory.v1.AccountService/"
 
@@ -16,8 +19,10 @@ _SERVICE = "/voketag.factory.v1.AccountService/"
 class AccountService(account_pb2_grpc.AccountServiceServicer):
     """See proto/voketag/factory/v1/account.proto."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, quotas: Quotas, slots: Slots) -> None:
         self._accounts = accounts
+        self._quotas = quotas
+        self._slots = slots
 
     async def CreateFactory(self, request: pb.CreateFactoryRequest, context: Any) -> pb.CreateFactoryResponse:
         """Opens an account."""
@@ -36,3 +41,24 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
         key = RequestKey.of(f"{_SERVICE}RevokeApiKey", request.request_id, request)
         api_key = await self._accounts.revoke_key(key, UUID(request.key_id))
         return pb.RevokeApiKeyResponse(api_key=convert.api_key_message(api_key))
+
+    async def SetQuota(self, request: pb.SetQuotaRequest, context: Any) -> pb.SetQuotaResponse:
+        """Sets what a factory may do."""
+        key = RequestKey.of(f"{_SERVICE}SetQuota", request.request_id, request)
+        quota = await self._quotas.set(
+            key,
+            UUID(request.factory_id),
+            products_a_day=request.products_a_day if request.HasField("products_a_day") else None,
+            concurrent_imports=request.concurrent_imports if request.HasField("concurrent_imports") else None,
+        )
+        return pb.SetQuotaResponse(quota=convert.quota_message(quota))
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
+        """Says what the caller has used."""
+        usage = await self._quotas.usage(caller().uuid)
+        return pb.GetUsageResponse(
+            products_today=usage.charged,
+            imports_now=await self._slots.count(caller().uuid),
+            quota=convert.quota_message(usage.quota),
+            reset_time=convert.timestamp(usage.resets_at),
+        )

@@ -43,9 +43,11 @@ from factory.minting import Tokens, raw_uuid7
 from factory.ordering import Orders
 from factory.peers import AnchorClient
 from factory.products import Products
+from factory.quotas import Quota, Quotas
 from factory.sending import Sender
 from factory.service import FactoryService
 from factory.signing import RootKey
+from factory.slots import Slots
 from factory.store import Store
 from factory.table_imports import TableImports
 from factory.table_service import TableService
@@ -54,7 +56,7 @@ from factory.webhooks import Webhooks
 from factory.worker import FactoryWorker
 from mesh import database, valkey
 from mesh.client import peer
-from mesh.clock import SystemClock, new_id
+from mesh.clock import Clock, SystemClock, new_id
 from mesh.identity import ServiceAuthenticator, ServiceTokens
 from mesh.jobs import Jobs, Worker
 from mesh.limits import LocalLimiter, SharedLimiter
@@ -66,13 +68,18 @@ from trust.token import Keyring
 DELIVERIES_AT_ONCE = 64
 
 
-def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: Changes) -> ServerParts:
-    """What the server is made of."""
+def server_parts(
+    settings: FactorySettings, pool: Any, client: Redis, changes: Changes, *, calendar: Clock
+) -> ServerParts:
+    """What the server is made of; `calendar` says which day it is for quotas."""
     clock, store, jobs = SystemClock(), Store(pool), Jobs("factory")
     tokens = Tokens(Keyring.from_json(settings.keyring.get_secret_value()))
     pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
-    orders = Orders(store, changes, jobs, tokens, pages=pages, new_id=new_id, new_product_id=raw_uuid7)
-    imports = Imports(store, changes, jobs, tokens, new_id=new_id, new_product_id=raw_uuid7)
+    quotas = Quotas(store, calendar, Quota(settings.products_a_day, settings.concurrent_imports))
+    slots = Slots(client, new_id, lease_seconds=settings.import_lease_seconds)
+    making: dict[str, Any] = {"quotas": quotas, "new_id": new_id, "new_product_id": raw_uuid7}
+    orders = Orders(store, changes, jobs, tokens, pages=pages, **making)
+    imports = Imports(store, changes, jobs, tokens, slots=slots, **making)
     products = Products(store, tokens, pages)
     service = FactoryService(orders, imports, products, url_prefix=settings.public_url_prefix)
     turns, prefix, outbox = Turns(), settings.public_url_prefix, Outbox(store, jobs, clock, new_id=new_id)
@@ -103,7 +110,7 @@ def server_parts(settings: FactorySettings, pool: Any, client: Redis, changes: C
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (label_pb2_grpc.add_LabelServiceServicer_to_server, labels),
-            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts)),
+            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts, quotas, slots)),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
             (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
         ],
@@ -125,7 +132,7 @@ async def serve(settings: FactorySettings) -> None:
     changes = Changes(client)
     try:
         async with changes.told(heard=True):
-            await Server(server_parts(settings, pool, client, changes)).run()
+            await Server(server_parts(settings, pool, client, changes, calendar=SystemClock())).run()
     finally:
         await client.aclose()
         await _close(pool)

@@ -42,6 +42,11 @@ class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySetti
     keyring: SecretStr = Field(description="token keys, as trust.token.Keyring.from_json reads them")
     api_key_root: SecretStr = Field(description="base64 of at least 32 bytes; API keys follow from it")
     page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")
+    products_a_day: int = Field(default=10_000_000, ge=0, description="quota of a factory that has none of its own")
+    concurrent_imports: int = Field(default=20, ge=0, description="quota of a factory that has none of its own")
+    import_lease_seconds: float = Field(
+        default=30.0, ge=0.5, description="an import of a process that died counts among those under way for so long"
+    )
     public_url_prefix: str = Field(
         default="https://app.voketag.com/r/",
         pattern="^https?://.+/$",

@@ -14,6 +14,7 @@ from factory.batch import Batch, BatchState, Order, Product, ProductState
 from factory.events import EventType, Suspicion
 from factory.imports import Ack, Answer, Completed, End, Frame, Header, Opened, RowChunk
 from factory.lifecycle import Change, Event, OfBatch, Some
+from factory.quotas import Quota
 from factory.webhooks import Attempt, Delivery, Endpoint
 from mesh.idempotency import RequestKey
 
@@ -185,6 +186,11 @@ def _attempt_message(attempt: Attempt) -> webhook_pb2.Attempt:
 
 def _event_number(event_type: EventType) -> webhook_pb2.EventType.ValueType:
     return webhook_pb2.EventType.Value(f"EVENT_TYPE_{event_type.name}")
+
+
+def quota_message(quota: Quota) -> account_pb2.Quota:
+    """What a factory may do."""
+    return account_pb2.Quota(products_a_day=quota.products_a_day, concurrent_imports=quota.concurrent_imports)
 
 
 async def frames(requests: AsyncIterator[factory_pb2.ImportProductsRequest]) -> AsyncIterator[Frame]:

@@ -6,7 +6,7 @@ same header finds the batch again, and a repeated chunk gets the tokens it was g
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -21,6 +21,8 @@ from factory.changes import Changes
 from factory.importing import CHUNK_ROWS, Row, RowError, check_rows
 from factory.issuing import Chunk, Rows, SupersededError, Tree, commit
 from factory.minting import Minter, RawIdSource, Tokens
+from factory.quotas import Allowance, Quotas
+from factory.slots import Slots
 from factory.store import ChunkRow, Connection, Store
 from mesh import audit, idempotency
 from mesh.clock import IdSource
@@ -104,6 +106,8 @@ class Imports:
         jobs: Jobs,
         tokens: Tokens,
         *,
+        quotas: Quotas,
+        slots: Slots,
         new_id: IdSource,
         new_product_id: RawIdSource,
     ) -> None:
@@ -112,6 +116,8 @@ class Imports:
         self.jobs = jobs
         self.tokens = tokens
         self.new_product_id = new_product_id
+        self.quotas = quotas
+        self._slots = slots
         self._new_id = new_id
         self._closing = asyncio.Event()
 
@@ -124,11 +130,30 @@ class Imports:
         header = await anext(frames, None)
         if not isinstance(header, Header):
             raise StreamHeaderExpected
+        async with self.under_way(factory_id):
+            async with aclosing(self.go_through(factory_id, header, frames)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    @asynccontextmanager
+    async def under_way(self, factory_id: UUID) -> AsyncIterator[None]:
+        """Counts an import among those under way while the block runs. Raises QuotaExceeded."""
+        usage = await self.quotas.usage(factory_id)
+        async with self._slots.held(factory_id, usage.quota.concurrent_imports):
+            yield
+
+    async def go_through(
+        self, factory_id: UUID, header: Header, frames: AsyncIterator[Frame]
+    ) -> AsyncGenerator[Answer, None]:
+        """`run` once the header is read, within `under_way`."""
         session = await self._open(factory_id, header)
         yield Opened(session.batch)
-        async with aclosing(ahead(session.steps(frames), DEPTH, self._closing)) as steps:
-            async for step in steps:
-                yield await step()
+        try:
+            async with aclosing(ahead(session.steps(frames), DEPTH, self._closing)) as steps:
+                async for step in steps:
+                    yield await step()
+        finally:
+            await session.allowance.give_back()
 
     async def _open(self, factory_id: UUID, header: Header) -> "_Session":
         check_name(header.name)
@@ -155,6 +180,7 @@ class _Session:
 
     def __init__(self, imports: Imports, header: Header, batch: Batch, tree: Tree) -> None:
         self.batch = batch
+        self.allowance = Allowance(imports.quotas, batch.factory_id)
         self._request_id = header.request.request_id
         self._imports = imports
         self._store = imports.store
@@ -198,10 +224,12 @@ class _Session:
         return partial(self._commit, grown, _ack(grown.row, tokens, checked.errors))
 
     async def _commit(self, chunk: Chunk, ack: Ack) -> Ack:
+        await self.allowance.take(chunk.row.issued)
         try:
             async with self._store.transaction(self.batch.factory_id) as connection:
                 await commit(self._store, connection, self.batch, chunk)
         except SupersededError:
+            self.allowance.put_back(chunk.row.issued)
             raise await self._why_superseded(ack.first_row) from None
         self._imports.changes.announce(self.batch.batch_id)
         return ack

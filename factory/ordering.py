@@ -13,6 +13,7 @@ from factory.changes import Changes
 from factory.issuing import Rows, Tree, commit
 from factory.minting import Minter, RawIdSource, Tokens
 from factory.products import to_products
+from factory.quotas import Quotas
 from factory.store import Connection, Store
 from mesh import audit, idempotency
 from mesh.clock import IdSource
@@ -43,6 +44,7 @@ class Orders:
         jobs: Jobs,
         tokens: Tokens,
         *,
+        quotas: Quotas,
         pages: PageTokens,
         new_id: IdSource,
         new_product_id: RawIdSource,
@@ -51,12 +53,16 @@ class Orders:
         self._changes = changes
         self._jobs = jobs
         self._tokens = tokens
+        self._quotas = quotas
         self._pages = pages
         self._new_id = new_id
         self._new_product_id = new_product_id
 
     async def create(self, factory_id: UUID, request: RequestKey, order: Order) -> tuple[Batch, list[Product]]:
-        """The batch ordered, and its products when they were asked for. Raises ValidationFailed, RequestIdReused."""
+        """The batch ordered, and its products when they were asked for.
+
+        Raises ValidationFailed, RequestIdReused, QuotaExceeded.
+        """
         check_name(order.name)
         template = encode_template(order.template)
         async with self._store.transaction(factory_id) as connection:
@@ -80,11 +86,13 @@ class Orders:
             detail = {"name": batch.name, "product_count": batch.product_count, "state": batch.state}
             await audit.record(connection, resource=f"batch/{new}", request_id=request.request_id, detail=detail)
             batch = await self._store.batch(connection, factory_id, new)
+            # Last, as the factory's other orders wait for this one from here on.
+            await self._quotas.charge(connection, factory_id, order.product_count)
         self._changes.announce(new)
         return batch, products
 
     async def create_one(self, factory_id: UUID, request: RequestKey, attributes: Mapping[str, str]) -> Product:
-        """The one product of a batch ordered for it. Raises ValidationFailed, RequestIdReused."""
+        """The one product of a batch ordered for it. Raises ValidationFailed, RequestIdReused, QuotaExceeded."""
         encode_template(attributes, "attributes")
         order = Order(SINGLE, attributes, product_count=1, return_products=True)
         _, products = await self.create(factory_id, request, order)

@@ -76,13 +76,15 @@ class TableImports:
                 audit.replayed()
                 batch = None
             else:
-                batch = await self._issue(factory_id, reading, frames)
+                async with self._imports.under_way(factory_id):
+                    batch = await self._issue(factory_id, reading, frames)
         return Report(batch, reading.row_count, reading.refused_count, reading.errors)
 
     async def _issue(self, factory_id: UUID, reading: "_Reading", frames: AsyncGenerator[Frame, None]) -> Batch | None:
         opened: Batch | None = None
         try:
-            async with aclosing(self._imports.run(factory_id, frames)) as answers:
+            await anext(frames)  # the header, when there are rows
+            async with aclosing(self._imports.go_through(factory_id, reading.header, frames)) as answers:
                 async for answer in answers:
                     if isinstance(answer, Opened):
                         opened = answer.batch
@@ -110,10 +112,9 @@ class TableImports:
         """What is committed is ordered, by a stream of its own: only now is it known that it shall be."""
 
         async def frames() -> AsyncIterator[Frame]:
-            yield reading.header
             yield End(reading.row_count)
 
-        async with aclosing(self._imports.run(factory_id, frames())) as answers:
+        async with aclosing(self._imports.go_through(factory_id, reading.header, frames())) as answers:
             async for answer in answers:
                 if isinstance(answer, Completed):
                     return answer.batch

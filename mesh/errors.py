@@ -87,6 +87,12 @@ class RateLimited(VokeTagError):
     reason, code = "RATE_LIMITED", RESOURCE_EXHAUSTED
 
 
+class QuotaExceeded(VokeTagError):
+    """The quota {quota} allows {limit}, of which {used} are used."""
+
+    reason, code = "QUOTA_EXCEEDED", RESOURCE_EXHAUSTED
+
+
 class FactoryNotFound(VokeTagError):
     """There is no factory {factory_id}."""
 

@@ -169,6 +169,7 @@ async def test_headers_over_the_limit_are_refused_in_the_same_shape(edge: Edge) 
         ("NOT_FOUND", "PRODUCT_NOT_FOUND", 404, 5),
         ("ALREADY_EXISTS", "ANCHOR_CONFLICT", 409, 6),
         ("RESOURCE_EXHAUSTED", "RATE_LIMITED", 429, 8),
+        ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", 429, 8),
         ("INTERNAL", "INTERNAL", 500, 13),
         ("UNAVAILABLE", "SHUTTING_DOWN", 503, 14),
         ("DEADLINE_EXCEEDED", "DEADLINE_EXCEEDED", 504, 4),

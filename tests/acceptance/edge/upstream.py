@@ -171,6 +171,14 @@ class Canned(
         self.seen(context)
         return account_pb2.RevokeApiKeyResponse(api_key=account_pb2.ApiKey(revoke_time=NOW))
 
+    async def SetQuota(self, request: account_pb2.SetQuotaRequest, context: Context) -> account_pb2.SetQuotaResponse:
+        self.seen(context)
+        return account_pb2.SetQuotaResponse(quota=account_pb2.Quota(products_a_day=request.products_a_day))
+
+    async def GetUsage(self, request: account_pb2.GetUsageRequest, context: Context) -> account_pb2.GetUsageResponse:
+        self.seen(context)
+        return account_pb2.GetUsageResponse(reset_time=NOW)
+
     async def GetQrCode(self, request: label_pb2.GetQrCodeRequest, context: Context) -> HttpBody:
         self.seen(context)
         return HttpBody(content_type="image/svg+xml", data=b"<svg/>")

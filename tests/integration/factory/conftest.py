@@ -9,7 +9,9 @@ import pytest_asyncio
 
 from mesh.local.secrets import Secrets
 from tests.databases import Databases
+from tests.fakes.clock import HandClock
 from tests.fakes.final_anchor import FinalAnchor
+from tests.integration.factory.meters import NOON
 from tests.integration.factory.world import Customer, Door, Ground
 from tests.servers import ValkeyAddress
 
@@ -44,4 +46,24 @@ async def anchor() -> AsyncIterator[FinalAnchor]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def customer(door: Door) -> AsyncIterator[Customer]:
     async with door.customer() as customer:
+        yield customer
+
+
+@pytest.fixture
+def calendar() -> HandClock:
+    clock = HandClock()
+    clock.seconds = NOON
+    return clock
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def gate(ground: Ground, calendar: HandClock) -> AsyncIterator[Door]:
+    """A server whose calendar the test turns."""
+    async with ground.server(calendar=calendar, products_a_day=100, concurrent_imports=2) as door:
+        yield door
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def buyer(gate: Door) -> AsyncIterator[Customer]:
+    async with gate.customer() as customer:
         yield customer

@@ -11,6 +11,7 @@ from voketag.factory.v1 import factory_pb2
 from factory import tenants
 from factory.store import Store
 from tests.fakes.final_anchor import FinalAnchor
+from tests.integration.factory.meters import set_quota
 from tests.integration.factory.world import Customer, Door, Ground, eventually, working
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -25,8 +26,9 @@ FROM batches WHERE factory_id = $1
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def giant(ground: Ground, door: Door) -> AsyncIterator[Customer]:
-    """A factory whose orders are gone when the test is over."""
+    """A factory that may order thirty million, and whose orders are gone when the test is over."""
     async with door.customer("Gigante") as giant:
+        await set_quota(door, giant, products_a_day=10**9)
         yield giant
     async with ground.owner() as owner:
         await owner.execute("DELETE FROM pgqueuer")

@@ -29,9 +29,9 @@ async def _serving(target: str) -> None:
 
 
 @asynccontextmanager
-async def serving(ground: Ground, port: int) -> AsyncIterator[Child]:
+async def serving(ground: Ground, port: int, **more: object) -> AsyncIterator[Child]:
     """A server process, killed in the end."""
-    child = ground.process("serve", LISTEN_HOST="127.0.0.1", LISTEN_PORT=port)
+    child = ground.process("serve", LISTEN_HOST="127.0.0.1", LISTEN_PORT=port, **more)
     await child.start()
     try:
         await _serving(f"127.0.0.1:{port}")

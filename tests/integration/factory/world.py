@@ -128,13 +128,14 @@ class Ground:
     @asynccontextmanager
     async def server(self, **more: Any) -> AsyncIterator["Door"]:
         """A server in this process, on a real port."""
+        calendar = more.pop("calendar", SystemClock())
         settings = self.settings(**more)
         pool = await tenants.connect(settings)
         client = valkey.client(ValkeySettings(valkey_url=settings.valkey_url))
         changes = Changes(client)
         try:
             async with changes.told(heard=True):
-                server = Server(assembly.server_parts(settings, pool, client, changes))
+                server = Server(assembly.server_parts(settings, pool, client, changes, calendar=calendar))
                 await server.start()
                 try:
                     yield Door(self, f"127.0.0.1:{server.port}", server)

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from voketag.mesh.v1 import access_pb2 as voketag_dot_mesh_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n voketag/factory/v1/account.proto\x12\x12voketag.factory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvoketag/mesh/v1/access.proto\"y\n\x07\x46\x61\x63tory\x12\x1d\n\nfactory_id\x18\x01 \x01(\tR\tfactoryId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xd0\x01\n\x06\x41piKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1d\n\nfactory_id\x18\x02 \x01(\tR\tfactoryId\x12\x16\n\x06prefix\x18\x03 \x01(\tR\x06prefix\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\"^\n\x14\x43reateFactoryRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18xR\x04name\"N\n\x15\x43reateFactoryResponse\x12\x35\n\x07\x66\x61\x63tory\x18\x01 \x01(\x0b\x32\x1b.voketag.factory.v1.FactoryR\x07\x66\x61\x63tory\"g\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\'\n\nfactory_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tfactoryId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.voketag.factory.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"_\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1f\n\x06key_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05keyId\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.voketag.factory.v1.ApiKeyR\x06\x61piKey2\xe8\x03\n\x0e\x41\x63\x63ountService\x12\x90\x01\n\rCreateFactory\x12(.voketag.factory.v1.CreateFactoryRequest\x1a).voketag.factory.v1.CreateFactoryResponse\"*\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02\x12\"\r/v1/factories:\x01*\x12\xa3\x01\n\x0c\x43reateApiKey\x12\'.voketag.factory.v1.CreateApiKeyRequest\x1a(.voketag.factory.v1.CreateApiKeyResponse\"@\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02(\"#/v1/factories/{factory_id}/api-keys:\x01*\x12\x9c\x01\n\x0cRevokeApiKey\x12\'.voketag.factory.v1.RevokeApiKeyRequest\x1a(.voketag.factory.v1.RevokeApiKeyResponse\"9\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/api-keys/{key_id}/revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n voketag/factory/v1/account.proto\x12\x12voketag.factory.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvoketag/mesh/v1/access.proto\"\\\n\x05Quota\x12$\n\x0eproducts_a_day\x18\x01 \x01(\x03R\x0cproductsADay\x12-\n\x12\x63oncurrent_imports\x18\x02 \x01(\x05R\x11\x63oncurrentImports\"y\n\x07\x46\x61\x63tory\x12\x1d\n\nfactory_id\x18\x01 \x01(\tR\tfactoryId\x12\x12\n\x04name\x18\x02 \x01(\tR\x04name\x12;\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\"\xd0\x01\n\x06\x41piKey\x12\x15\n\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1d\n\nfactory_id\x18\x02 \x01(\tR\tfactoryId\x12\x16\n\x06prefix\x18\x03 \x01(\tR\x06prefix\x12;\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0brevoke_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nrevokeTime\"^\n\x14\x43reateFactoryRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1d\n\x04name\x18\x02 \x01(\tB\t\xbaH\x06r\x04\x10\x01\x18xR\x04name\"N\n\x15\x43reateFactoryResponse\x12\x35\n\x07\x66\x61\x63tory\x18\x01 \x01(\x0b\x32\x1b.voketag.factory.v1.FactoryR\x07\x66\x61\x63tory\"g\n\x13\x43reateApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\'\n\nfactory_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tfactoryId\"c\n\x14\x43reateApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.voketag.factory.v1.ApiKeyR\x06\x61piKey\x12\x16\n\x06secret\x18\x02 \x01(\tR\x06secret\"_\n\x13RevokeApiKeyRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\x1f\n\x06key_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05keyId\"K\n\x14RevokeApiKeyResponse\x12\x33\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x1a.voketag.factory.v1.ApiKeyR\x06\x61piKey\"\x87\x02\n\x0fSetQuotaRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12\'\n\nfactory_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tfactoryId\x12\x38\n\x0eproducts_a_day\x18\x03 \x01(\x03\x42\r\xbaH\n\"\x08\x18\x80\x94\xeb\xdc\x03(\x00H\x00R\x0cproductsADay\x88\x01\x01\x12>\n\x12\x63oncurrent_imports\x18\x04 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xe8\x07(\x00H\x01R\x11\x63oncurrentImports\x88\x01\x01\x42\x11\n\x0f_products_a_dayB\x15\n\x13_concurrent_imports\"C\n\x10SetQuotaResponse\x12/\n\x05quota\x18\x01 \x01(\x0b\x32\x19.voketag.factory.v1.QuotaR\x05quota\"\x11\n\x0fGetUsageRequest\"\xc6\x01\n\x10GetUsageResponse\x12%\n\x0eproducts_today\x18\x01 \x01(\x03R\rproductsToday\x12\x1f\n\x0bimports_now\x18\x02 \x01(\x05R\nimportsNow\x12/\n\x05quota\x18\x03 \x01(\x0b\x32\x19.voketag.factory.v1.QuotaR\x05quota\x12\x39\n\nreset_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tresetTime2\xf2\x05\n\x0e\x41\x63\x63ountService\x12\x90\x01\n\rCreateFactory\x12(.voketag.factory.v1.CreateFactoryRequest\x1a).voketag.factory.v1.CreateFactoryResponse\"*\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02\x12\"\r/v1/factories:\x01*\x12\xa3\x01\n\x0c\x43reateApiKey\x12\'.voketag.factory.v1.CreateApiKeyRequest\x1a(.voketag.factory.v1.CreateApiKeyResponse\"@\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02(\"#/v1/factories/{factory_id}/api-keys:\x01*\x12\x9c\x01\n\x0cRevokeApiKey\x12\'.voketag.factory.v1.RevokeApiKeyRequest\x1a(.voketag.factory.v1.RevokeApiKeyResponse\"9\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02!\"\x1c/v1/api-keys/{key_id}/revoke:\x01*\x12\x94\x01\n\x08SetQuota\x12#.voketag.factory.v1.SetQuotaRequest\x1a$.voketag.factory.v1.SetQuotaResponse\"=\xca\xc1\x18\x0e\n\x01\x03\x12\x05\x61\x64min\x18\x05 \x01\x82\xd3\xe4\x93\x02%\x1a /v1/factories/{factory_id}/quota:\x01*\x12q\n\x08GetUsage\x12#.voketag.factory.v1.GetUsageRequest\x1a$.voketag.factory.v1.GetUsageResponse\"\x1a\xca\xc1\x18\x05\n\x01\x02\x18\x01\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,28 +47,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEAPIKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SETQUOTAREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_SETQUOTAREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SETQUOTAREQUEST'].fields_by_name['factory_id']._loaded_options = None
+  _globals['_SETQUOTAREQUEST'].fields_by_name['factory_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SETQUOTAREQUEST'].fields_by_name['products_a_day']._loaded_options = None
+  _globals['_SETQUOTAREQUEST'].fields_by_name['products_a_day']._serialized_options = b'\272H\n\"\010\030\200\224\353\334\003(\000'
+  _globals['_SETQUOTAREQUEST'].fields_by_name['concurrent_imports']._loaded_options = None
+  _globals['_SETQUOTAREQUEST'].fields_by_name['concurrent_imports']._serialized_options = b'\272H\007\032\005\030\350\007(\000'
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateFactory']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateFactory']._serialized_options = b'\312\301\030\016\n\001\003\022\005admin\030\005 \001\202\323\344\223\002\022\"\r/v1/factories:\001*'
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateApiKey']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['CreateApiKey']._serialized_options = b'\312\301\030\016\n\001\003\022\005admin\030\005 \001\202\323\344\223\002(\"#/v1/factories/{factory_id}/api-keys:\001*'
   _globals['_ACCOUNTSERVICE'].methods_by_name['RevokeApiKey']._loaded_options = None
   _globals['_ACCOUNTSERVICE'].methods_by_name['RevokeApiKey']._serialized_options = b'\312\301\030\016\n\001\003\022\005admin\030\005 \001\202\323\344\223\002!\"\034/v1/api-keys/{key_id}/revoke:\001*'
-  _globals['_FACTORY']._serialized_start=178
-  _globals['_FACTORY']._serialized_end=299
-  _globals['_APIKEY']._serialized_start=302
-  _globals['_APIKEY']._serialized_end=510
-  _globals['_CREATEFACTORYREQUEST']._serialized_start=512
-  _globals['_CREATEFACTORYREQUEST']._serialized_end=606
-  _globals['_CREATEFACTORYRESPONSE']._serialized_start=608
-  _globals['_CREATEFACTORYRESPONSE']._serialized_end=686
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=688
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=791
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=793
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=892
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=894
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=989
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=991
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1066
-  _globals['_ACCOUNTSERVICE']._serialized_start=1069
-  _globals['_ACCOUNTSERVICE']._serialized_end=1557
+  _globals['_ACCOUNTSERVICE'].methods_by_name['SetQuota']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['SetQuota']._serialized_options = b'\312\301\030\016\n\001\003\022\005admin\030\005 \001\202\323\344\223\002%\032 /v1/factories/{factory_id}/quota:\001*'
+  _globals['_ACCOUNTSERVICE'].methods_by_name['GetUsage']._loaded_options = None
+  _globals['_ACCOUNTSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\312\301\030\005\n\001\002\030\001\202\323\344\223\002\013\022\t/v1/usage'
+  _globals['_QUOTA']._serialized_start=178
+  _globals['_QUOTA']._serialized_end=270
+  _globals['_FACTORY']._serialized_start=272
+  _globals['_FACTORY']._serialized_end=393
+  _globals['_APIKEY']._serialized_start=396
+  _globals['_APIKEY']._serialized_end=604
+  _globals['_CREATEFACTORYREQUEST']._serialized_start=606
+  _globals['_CREATEFACTORYREQUEST']._serialized_end=700
+  _globals['_CREATEFACTORYRESPONSE']._serialized_start=702
+  _globals['_CREATEFACTORYRESPONSE']._serialized_end=780
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=782
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=885
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=887
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=986
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=988
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=1083
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=1085
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=1160
+  _globals['_SETQUOTAREQUEST']._serialized_start=1163
+  _globals['_SETQUOTAREQUEST']._serialized_end=1426
+  _globals['_SETQUOTARESPONSE']._serialized_start=1428
+  _globals['_SETQUOTARESPONSE']._serialized_end=1495
+  _globals['_GETUSAGEREQUEST']._serialized_start=1497
+  _globals['_GETUSAGEREQUEST']._serialized_end=1514
+  _globals['_GETUSAGERESPONSE']._serialized_start=1517
+  _globals['_GETUSAGERESPONSE']._serialized_end=1715
+  _globals['_ACCOUNTSERVICE']._serialized_start=1718
+  _globals['_ACCOUNTSERVICE']._serialized_end=2472
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AccountServiceStub:
-    """Factory accounts and their API keys.
+    """Factory accounts, their API keys and their quotas.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,20 @@ class AccountServiceStub:
                 request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.SetQuota = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/SetQuota',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.FromString,
+                _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/GetUsage',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer:
-    """Factory accounts and their API keys.
+    """Factory accounts, their API keys and their quotas.
     """
 
     def CreateFactory(self, request, context):
@@ -83,6 +93,25 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetQuota(self, request, context):
+        """SetQuota sets what a factory may issue a day and import at once; what is left out is as for every factory. It counts
+        from the next order on, and from the next block of an import under way.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsage(self, request, context):
+        """GetUsage says what the caller has used of its quotas.
+
+        Errors: VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -101,6 +130,16 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyResponse.SerializeToString,
             ),
+            'SetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetQuota,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'voketag.factory.v1.AccountService', rpc_method_handlers)
@@ -110,7 +149,7 @@ def add_AccountServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AccountService:
-    """Factory accounts and their API keys.
+    """Factory accounts, their API keys and their quotas.
     """
 
     @staticmethod
@@ -184,6 +223,60 @@ class AccountService:
             '/voketag.factory.v1.AccountService/RevokeApiKey',
             voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyRequest.SerializeToString,
             voketag_dot_factory_dot_v1_dot_account__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/SetQuota',
+            voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/GetUsage',
+            voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -80,6 +80,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
     REASON_TABLE_MALFORMED: _Reason.ValueType  # 28
     """The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
+    REASON_QUOTA_EXCEEDED: _Reason.ValueType  # 29
+    """A quota of the factory is used up; `quota`, `limit` and `used` in the metadata say which, google.rpc.RetryInfo says
+    when there is more. RESOURCE_EXHAUSTED.
+    """
     REASON_ENDPOINT_REFUSED: _Reason.ValueType  # 30
     """The endpoint cannot be registered; `why` in the metadata says it. FAILED_PRECONDITION."""
     REASON_ENDPOINT_NOT_FOUND: _Reason.ValueType  # 31
@@ -150,6 +154,10 @@ REASON_REQUEST_REFUSED: Reason.ValueType  # 27
 """The edge does not know this path, method or content type. Only over JSON: NOT_FOUND or INVALID_ARGUMENT."""
 REASON_TABLE_MALFORMED: Reason.ValueType  # 28
 """The file is not a CSV table; `line` and `problem` in the metadata say where and why. INVALID_ARGUMENT."""
+REASON_QUOTA_EXCEEDED: Reason.ValueType  # 29
+"""A quota of the factory is used up; `quota`, `limit` and `used` in the metadata say which, google.rpc.RetryInfo says
+when there is more. RESOURCE_EXHAUSTED.
+"""
 REASON_ENDPOINT_REFUSED: Reason.ValueType  # 30
 """The endpoint cannot be registered; `why` in the metadata says it. FAILED_PRECONDITION."""
 REASON_ENDPOINT_NOT_FOUND: Reason.ValueType  # 31
