@@ -1,4 +1,4 @@
-"""`voketag factory`: operators open factory accounts and issue their API keys."""
+"""`voketag factory`: operators open factory accounts, issue their API keys and set their quotas."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -56,7 +56,7 @@ def show(issued: account_pb2.CreateApiKeyResponse) -> None:
 @click.option("--key-file", type=click.Path(path_type=Path), help="The operators' service key; else the local mesh's.")
 @click.pass_context
 def factory(context: click.Context, target: str | None, key_file: Path | None) -> None:
-    """Open factory accounts, issue and revoke their API keys."""
+    """Open factory accounts, issue and revoke their API keys, set their quotas."""
     context.obj = (target, key_file)
 
 
@@ -84,3 +84,26 @@ def revoke_key(connection: tuple[str | None, Path | None], key_id: str) -> None:
     request = account_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
     operate(*connection, lambda stub: stub.RevokeApiKey(request))
     console.print("Revoked.")
+
+
+@factory.command("set-quota")
+@click.argument("factory_id")
+@click.option("--products-a-day", type=click.IntRange(0), help="Midnight to midnight UTC; 0 stops issuing.")
+@click.option("--concurrent-imports", type=click.IntRange(0), help="At the same time; 0 stops them.")
+@click.pass_obj
+def set_quota(
+    connection: tuple[str | None, Path | None],
+    factory_id: str,
+    products_a_day: int | None,
+    concurrent_imports: int | None,
+) -> None:
+    """Set what a factory may issue and import; what is left out is as for every factory."""
+    request = account_pb2.SetQuotaRequest(
+        request_id=str(uuid4()),
+        factory_id=factory_id,
+        products_a_day=products_a_day,
+        concurrent_imports=concurrent_imports,
+    )
+    quota = operate(*connection, lambda stub: stub.SetQuota(request)).quota
+    console.print(f"products a day      {quota.products_a_day}")
+    console.print(f"concurrent imports  {quota.concurrent_imports}")

@@ -75,6 +75,23 @@ def test_revoked_key_ends_within_two_seconds(mesh: Mesh) -> None:
     assert mesh.ask("GET", "/v1/batches", headers=key).reason == "CREDENTIALS_INVALID"
 
 
+def test_quota_is_429_and_set_by_the_command_line(mesh: Mesh) -> None:
+    issued = mesh.open_factory("Factory with a quota")
+    key, quota = {"x-api-key": issued.secret}, ("factory", "set-quota", issued.api_key.factory_id)
+    assert "3" in voketag(mesh.home, *quota, "--products-a-day", "3").stdout
+    assert mesh.ask("POST", "/v1/batches", body(productCount=3), key).status == 200
+    refused = mesh.ask("POST", "/v1/batches", body(productCount=1), key)
+    assert (refused.status, refused.reason) == (429, "QUOTA_EXCEEDED")
+    info = refused.json["details"][0]["metadata"]
+    assert info == {"quota": "products_a_day", "limit": "3", "used": "3"}
+    usage = mesh.ask("GET", "/v1/usage", headers=key).json
+    assert (usage["productsToday"], usage["quota"]["productsADay"]) == ("3", "3")
+    assert voketag(mesh.home, *quota).returncode == 0
+    assert mesh.ask("POST", "/v1/batches", body(productCount=1), key).status == 200
+    assert voketag(mesh.home, *quota, "--products-a-day", "-1").returncode == 2
+    assert voketag(mesh.home, "factory", "set-quota", str(uuid4())).returncode != 0
+
+
 def test_another_tenants_things_answer_like_none(mesh: Mesh, batch: Batch) -> None:
     key = {"x-api-key": mesh.open_factory("Other factory").secret}
     there, nowhere = batch.batch.batch_id, str(uuid4())
