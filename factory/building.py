@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 CHUNK_PRODUCTS = 10_000
 """Products in a chunk at most; `select_products` in sql/ counts on it."""
-AT_ONCE = 2
-"""Chunks under way in a worker: one is minted while another is committed."""
+AT_ONCE = 2 * CHUNK_PRODUCTS
+"""Products under way in a worker: a chunk is minted while another is committed, and small ones are together."""
 AWAY_SECONDS = 1.0
 TAKEN_OVER_SECONDS = 30.0
 
@@ -75,10 +75,11 @@ class Building:
         if batch.state is not BatchState.PROCESSING:
             return
         while tree.size < batch.product_count:
-            async with self._rounds.turn(batch.factory_id):
+            count = min(CHUNK_PRODUCTS, batch.product_count - tree.size)
+            async with self._rounds.turn(batch.factory_id, count):
                 if job.stopping.is_set():
                     raise Again(0, "the worker stops")
-                await self._issue(batch, tree)
+                await self._issue(batch, tree, count)
             if tree.size < batch.product_count and await job.others_wait():
                 raise Again(0, "others wait")
         await self._finish(batch, tree, job.priority)
@@ -136,8 +137,7 @@ class Building:
         self._changes.announce(batch_id)
         return batch, tree
 
-    async def _issue(self, batch: Batch, tree: Tree) -> None:
-        count = min(CHUNK_PRODUCTS, batch.product_count - tree.size)
+    async def _issue(self, batch: Batch, tree: Tree, count: int) -> None:
         batch_id = batch.batch_id.bytes
         minter = Minter(self._new_product_id, batch_id=batch_id, template=batch.template, kid=batch.kid)
         chunk = tree.grow(whole(tree.size, count), minter.mint_alike(tree.size, count))

@@ -8,41 +8,37 @@ from uuid import UUID
 
 
 class Rounds:
-    """At most `width` have a turn at once; of those who wait, one of each factory is let in before the next of any."""
+    """Turns for `room` products at once; of those who wait, one of each factory is let in before the next of any."""
 
-    def __init__(self, width: int) -> None:
-        self._free = width
-        self._waiting: OrderedDict[UUID, deque[asyncio.Future[None]]] = OrderedDict()
+    def __init__(self, room: int) -> None:
+        self._room = room
+        self._taken = 0
+        self._waiting: OrderedDict[UUID, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, factory_id: UUID) -> AsyncIterator[None]:
-        """Waits for the factory's turn, and holds it in the block."""
-        if self._free:
-            self._free -= 1
-        else:
-            await self._wait(factory_id)
-        try:
-            yield
-        finally:
-            self._pass_on()
-
-    async def _wait(self, factory_id: UUID) -> None:
+    async def turn(self, factory_id: UUID, size: int) -> AsyncIterator[None]:
+        """Waits for the factory's turn and for room for so many products, at most all of it; the block has it."""
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(factory_id, deque()).append(turn)
+        self._waiting.setdefault(factory_id, deque()).append((size, turn))
+        self._let_in()
         try:
             await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # let in and cancelled in the same moment
-                self._pass_on()
-            raise
+            yield
+        finally:
+            if not turn.cancelled():
+                self._taken -= size
+            self._let_in()
 
-    def _pass_on(self) -> None:
+    def _let_in(self) -> None:
         while self._waiting:
-            factory_id, turns = self._waiting.popitem(last=False)
-            turn = turns.popleft()
+            factory_id, turns = next(iter(self._waiting.items()))
+            size, turn = turns[0]
+            if not turn.done():
+                if self._taken + size > self._room:
+                    return
+                self._taken += size
+                turn.set_result(None)
+            turns.popleft()
+            del self._waiting[factory_id]
             if turns:
                 self._waiting[factory_id] = turns
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1

@@ -14,14 +14,15 @@ A, B, C = (UUID(int=number) for number in (1, 2, 3))
 class Work:
     """Jobs that each take one turn, and the order in which they got it."""
 
-    def __init__(self, width: int) -> None:
-        self.rounds = Rounds(width)
+    def __init__(self, room: int, size: int = 1) -> None:
+        self.rounds = Rounds(room)
+        self.size = size
         self.order: list[UUID] = []
         self.under_way = 0
         self.most = 0
 
     async def one(self, factory_id: UUID) -> None:
-        async with self.rounds.turn(factory_id):
+        async with self.rounds.turn(factory_id, self.size):
             self.order.append(factory_id)
             self.under_way += 1
             self.most = max(self.most, self.under_way)
@@ -30,7 +31,7 @@ class Work:
 
 
 async def test_factories_take_turns_whatever_each_has_waiting() -> None:
-    work = Work(width=1)
+    work = Work(room=1)
     async with asyncio.TaskGroup() as group:
         for factory_id in (A, A, A, A, A, B, B, C):
             group.create_task(work.one(factory_id))
@@ -38,21 +39,31 @@ async def test_factories_take_turns_whatever_each_has_waiting() -> None:
     assert work.most == 1
 
 
-async def test_no_more_than_the_width_work_at_once_and_all_of_it_is_used() -> None:
-    work = Work(width=2)
+@pytest.mark.parametrize(("size", "together"), [(1, 10), (3, 3), (5, 2), (10, 1)])
+async def test_small_ones_are_together_and_big_ones_one_after_the_other(size: int, together: int) -> None:
+    work = Work(room=10, size=size)
+    async with asyncio.TaskGroup() as group:
+        for number in range(30):
+            group.create_task(work.one(UUID(int=number % 3)))
+    assert len(work.order) == 30
+    assert work.most == together
+
+
+async def test_no_more_than_there_is_room_for_work_at_once_and_all_of_it_is_used() -> None:
+    work = Work(room=2)
     async with asyncio.TaskGroup() as group:
         for number in range(20):
             group.create_task(work.one(UUID(int=number % 3)))
     assert len(work.order) == 20
     assert work.most == 2
-    async with work.rounds.turn(A), work.rounds.turn(A):
+    async with work.rounds.turn(A, 1), work.rounds.turn(A, 1):
         pass
 
 
 @pytest.mark.parametrize("let_in", [False, True])
 async def test_whoever_gives_up_waiting_keeps_no_turn(let_in: bool) -> None:
-    work = Work(width=1)
-    async with work.rounds.turn(A):
+    work = Work(room=1)
+    async with work.rounds.turn(A, 1):
         waiting = asyncio.create_task(work.one(B))
         await asyncio.sleep(0)
         if not let_in:
@@ -68,9 +79,9 @@ async def test_whoever_gives_up_waiting_keeps_no_turn(let_in: bool) -> None:
 async def test_turn_is_passed_on_when_the_work_fails() -> None:
     rounds = Rounds(1)
     with pytest.raises(ZeroDivisionError):
-        async with rounds.turn(A):
+        async with rounds.turn(A, 1):
             raise ZeroDivisionError
-    async with asyncio.timeout(1), rounds.turn(A):
+    async with asyncio.timeout(1), rounds.turn(A, 1):
         pass
 
 
