@@ -1,6 +1,5 @@
 """The worker's side of webhooks: each delivery is attempted until it is taken, or its schedule has run out."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from factory.events import DELIVER
+from factory.lanes import Lanes
 from factory.sending import Outcome, Sender
 from factory.signing import RootKey, SigningKeys, headers
 from factory.store import Store
@@ -28,10 +28,6 @@ JITTER = 0.2
 LONGEST = 24 * HOUR
 OVERLAP = timedelta(hours=24)
 GONE = 410
-AT_ONCE = 8
-"""Attempts at one endpoint by one worker at a time, so that a slow one leaves room for others."""
-
-BUSY_SECONDS = 2.0
 AWAY_SECONDS = 1.0
 
 
@@ -101,7 +97,7 @@ class Delivering:
         self._new_id = new_id
         self._random = random
         self._schedule = schedule
-        self._under_way: Counter[UUID] = Counter()
+        self._lanes = Lanes(clock)
 
     def handlers(self) -> dict[str, Handler]:
         """By name of the job."""
@@ -133,15 +129,10 @@ class Delivering:
         if task.next_attempt_at is not None and task.next_attempt_at > now:
             # A worker died between writing the attempt down and putting the job back.
             raise Again((task.next_attempt_at - now).total_seconds(), "its time has not come")
-        if self._under_way[task.endpoint_id] >= AT_ONCE:
-            raise Again(BUSY_SECONDS * self._random.uniform(0.5, 1), "the endpoint is busy")
-        self._under_way[task.endpoint_id] += 1
-        try:
+        if wait := self._lanes.wait(task.endpoint_id):
+            raise Again(wait * self._random.uniform(0.5, 1), "the endpoint is busy")
+        with self._lanes.attempt(task.endpoint_id):
             await self._attempt(which, task, now)
-        finally:
-            self._under_way[task.endpoint_id] -= 1
-            if not self._under_way[task.endpoint_id]:
-                del self._under_way[task.endpoint_id]
 
     async def _attempt(self, which: _Round, task: Task, now: datetime) -> None:
         """Dying before the record is written, the worker leaves a delivery that the next one makes again."""

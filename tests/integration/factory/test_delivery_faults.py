@@ -13,7 +13,7 @@ from voketag.factory.v1 import factory_pb2
 from voketag.factory.v1.lifecycle_pb2 import ChangeProductsRequest
 
 from factory import tenants
-from factory.delivering import AT_ONCE
+from factory.lanes import WIDTH
 from factory.lifecycle import STRETCH
 from factory.store import Store
 from mesh.client import with_api_key
@@ -128,17 +128,17 @@ async def test_slow_endpoint_leaves_room_for_others(ground: Ground, mine: Hooks)
     async with receiving(slow) as hanging, receiving() as quick, delivering(ground):
         endpoint_id = (await mine.create(hanging.url)).endpoint.endpoint_id
         other = (await mine.create(quick.url)).endpoint.endpoint_id
-        for _ in range(AT_ONCE + 4):
+        for _ in range(WIDTH + 4):
             await mine.test(endpoint_id)
-        await hanging.got(AT_ONCE)
+        await hanging.got(WIDTH)
         await mine.test(other)
         await mine.reached(other, DELIVERED)
-        assert len(hanging.received) == most == AT_ONCE
+        assert len(hanging.received) == most == WIDTH
         release.set()
-        await hanging.got(AT_ONCE + 4)
+        await hanging.got(WIDTH + 4)
 
         async def all_delivered() -> bool:
-            return len(await mine.deliveries(endpoint_id, state=DELIVERED)) == AT_ONCE + 4
+            return len(await mine.deliveries(endpoint_id, state=DELIVERED)) == WIDTH + 4
 
         await eventually(all_delivered)
     assert all(len(delivery.attempts) == 1 for delivery in await mine.deliveries(endpoint_id))
