@@ -7,7 +7,7 @@ from grpc import aio
 
 from mesh.identity import ServiceTokens
 
-KEEPALIVE_MS = 30_000
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 30_000, 5_000
 
 
 def _with(details: aio.ClientCallDetails, key: str, value: str) -> aio.ClientCallDetails:
@@ -42,7 +42,8 @@ def channel(target: str, *, header: tuple[str, Callable[[], str]] | None = None)
         ("grpc.lb_policy_name", "round_robin"),
         ("grpc.use_local_subchannel_pool", 1),  # a new channel does not inherit another one's back-off
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),  # it is this one that ends the connection
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.max_receive_message_length", 4 * 1024 * 1024),
         ("grpc.initial_reconnect_backoff_ms", 100),

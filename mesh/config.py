@@ -59,6 +59,9 @@ class ServerSettings(Settings):
     drain_seconds: float = Field(default=0.5, ge=0, description="between NOT_SERVING and the end of accepting")
     grace_seconds: float = Field(default=10.0, ge=0, description="for calls under way, after draining")
     max_message_bytes: int = Field(default=4 * 1024 * 1024, ge=4096)
+    keepalive_seconds: float = Field(
+        default=20.0, ge=1, description="a silent connection is pinged after so long, and ended half as long after that"
+    )
 
 
 class LogSettings(Settings):
@@ -75,6 +78,7 @@ class DatabaseSettings(Settings):
     database_password: SecretStr
     database_pool_min: int = Field(default=2, ge=0)
     database_pool_max: int = Field(default=10, ge=1)
+    database_seconds: float = Field(default=30.0, gt=0, description="for one statement, waiting for locks included")
 
 
 class OwnerSettings(Settings):

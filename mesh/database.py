@@ -34,6 +34,9 @@ GONE = (
 )
 """What a statement raises when its server went away or cannot go on, connections in use included."""
 
+RETRY_SECONDS = 1.0
+"""When a caller may come back, at the earliest."""
+
 Connection: TypeAlias = "asyncpg.Connection[Any] | PoolConnectionProxy[Any]"
 """One connection, whether or not it belongs to a pool."""
 
@@ -59,7 +62,7 @@ async def connect(
                 password=password,
                 min_size=settings.database_pool_min,
                 max_size=settings.database_pool_max,
-                command_timeout=30,
+                command_timeout=settings.database_seconds,
                 reset=_keep,
                 connection_class=connection_class,
                 timeout=5,
@@ -79,11 +82,13 @@ async def _keep(_: object) -> None:
 
 @contextmanager
 def reached() -> Iterator[None]:
-    """Turns a server that went away into DependencyUnavailable."""
+    """Turns a server that went away, or has no room left, into DependencyUnavailable."""
     try:
         yield
     except GONE as error:
-        raise DependencyUnavailable(dependency="PostgreSQL") from error
+        if isinstance(error, asyncpg.InsufficientResourcesError):  # nothing else would tell who has to make room
+            log.error("PostgreSQL lacks resources", sqlstate=error.sqlstate, error=str(error))
+        raise DependencyUnavailable(dependency="PostgreSQL", retry_after=RETRY_SECONDS) from error
 
 
 def load_queries(folder: Path) -> Any:

@@ -97,14 +97,18 @@ class Server:
         self.port = 0
 
     def _options(self) -> list[tuple[str, Any]]:
-        size = self._parts.settings.max_message_bytes
+        settings = self._parts.settings
+        size, silent_ms = settings.max_message_bytes, int(settings.keepalive_seconds * 1000)
         return [
-            ("grpc.so_reuseport", 1 if self._parts.settings.processes > 1 else 0),
+            ("grpc.so_reuseport", 1 if settings.processes > 1 else 0),
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
             ("grpc.max_connection_age_ms", CONNECTION_AGE_MS),
             ("grpc.http2.min_recv_ping_interval_without_data_ms", KEEPALIVE_FLOOR_MS),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.keepalive_time_ms", silent_ms),
+            ("grpc.keepalive_timeout_ms", silent_ms // 2),
+            ("grpc.http2.ping_timeout_ms", silent_ms // 2),  # it is this one that ends the connection
         ]
 
     async def start(self) -> None:

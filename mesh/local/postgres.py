@@ -33,7 +33,7 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "timezone": "UTC",
 }
-_NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_NOT_DURABLE = {"fsync": "off"}
 
 
 def postgres_binaries() -> Path:

@@ -20,8 +20,7 @@ from mesh.client import with_api_key
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.receivers import Hooks, delivering, hooks, receiving
 from tests.integration.factory.test_lifecycle import Lives, number
-from tests.integration.factory.test_server_faults import serving
-from tests.integration.factory.world import Customer, Door, Ground, eventually, working
+from tests.integration.factory.world import Customer, Door, Ground, eventually, serving, working
 from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

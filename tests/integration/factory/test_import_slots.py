@@ -8,8 +8,7 @@ import pytest
 
 from factory.quotas import BLOCK
 from tests.integration.factory.meters import lease_end, leases, refused, retry_seconds, set_quota, usage
-from tests.integration.factory.test_server_faults import serving
-from tests.integration.factory.world import Customer, Door, Ground, Import, eventually, reason_of, rows
+from tests.integration.factory.world import Customer, Door, Ground, Import, eventually, reason_of, rows, serving
 from tests.servers import ValkeyAddress, free_port, start_valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -19,7 +19,6 @@ from factory.lifecycle import STRETCH
 from mesh.client import with_api_key
 from mesh.local.process import Child
 from tests.fakes.final_anchor import FinalAnchor
-from tests.integration.factory.test_server_faults import serving
 from tests.integration.factory.world import (
     Customer,
     Door,
@@ -29,6 +28,7 @@ from tests.integration.factory.world import (
     eventually,
     reason_of,
     rows,
+    serving,
     working,
 )
 from tests.servers import free_port

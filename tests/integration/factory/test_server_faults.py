@@ -1,10 +1,11 @@
-"""What an import survives: kill -9 of its server, PostgreSQL going away; and what a server says that cannot start."""
+"""What an import and a watcher live through while PostgreSQL or Valkey is away; a process that cannot start says why.
+
+test_kills.py has what dies.
+"""
 
 import asyncio
 import os
-import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +14,12 @@ import pytest
 import pytest_asyncio
 from voketag.factory.v1 import factory_pb2
 
-from mesh.cli.importer import broken_off
-from mesh.local.process import Child
 from mesh.local.secrets import Secrets
 from tests.databases import Databases
-from tests.integration.factory.world import Customer, Door, Ground, Import, eventually, reason_of, rows, verify_batch
+from tests.integration.factory.world import Customer, Ground, Import, eventually, reason_of, rows, verify_batch
 from tests.servers import PASSWORD, PostgresAddress, ValkeyAddress, free_port, start_postgres, start_valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-async def _serving(target: str) -> None:
-    async with grpc.aio.insecure_channel(target) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 20)
-
-
-@asynccontextmanager
-async def serving(ground: Ground, port: int, **more: object) -> AsyncIterator[Child]:
-    """A server process, killed in the end."""
-    child = ground.process("serve", LISTEN_HOST="127.0.0.1", LISTEN_PORT=port, **more)
-    await child.start()
-    try:
-        await _serving(f"127.0.0.1:{port}")
-        yield child
-    finally:
-        await child.kill()
 
 
 class Sender:
@@ -78,38 +60,6 @@ class Sender:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
         return await stream.end(self.total)
-
-
-async def test_import_survives_kill_9_of_its_server(ground: Ground) -> None:
-    port, total, seeded = free_port(), 60_000, random.Random(7)
-    door, sender = Door(ground, f"127.0.0.1:{port}"), Sender(total)
-    async with serving(ground, port):
-        factory_id, key = await door.new_factory()
-    batch: Any = None
-    deaths = 0
-    while batch is None:
-        async with serving(ground, port) as child, door.returning(factory_id, key) as customer:
-            sending = asyncio.create_task(sender.send(customer))
-            wanted = sender.acknowledged + seeded.randrange(5_000, 25_000)
-
-            async def far(wanted: int = wanted, sending: "asyncio.Task[Any]" = sending) -> bool:
-                return sender.acknowledged >= wanted or sending.done()
-
-            await eventually(far, every=0.001)
-            if sending.done():
-                batch = await sending
-                products = await customer.products(sender.batch_id)
-                break
-            await child.kill()
-            deaths += 1
-            with pytest.raises(grpc.aio.AioRpcError) as error:
-                await sending
-            assert broken_off(error.value)
-    assert deaths >= 2
-    assert [product.token for product in products] == [
-        token for start in sorted(sender.tokens) for token in sender.tokens[start]
-    ]
-    verify_batch(ground, batch, products)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

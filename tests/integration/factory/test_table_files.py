@@ -193,11 +193,10 @@ async def test_doomed_table_is_only_checked(ground: Ground, customer: Customer) 
     assert (answers[0].row_count, answers[0].refused_count) == (41_500, 40)
     assert [error.line for error in answers[0].errors] == list(range(1502, 41_502, 1000))
     async with ground.owner() as owner:
-        query = "SELECT state, issued_count FROM batches WHERE factory_id = $1"
-        [(state, issued)] = await owner.fetch(query, customer.factory_id)
-    # What was on its way when the first bad row was found: one chunk being committed, one prepared, one in the making.
-    assert state == "CANCELLED"
-    assert issued <= 5_000
+        query = "SELECT issued_count FROM batches WHERE factory_id = $1 AND state = 'CANCELLED'"
+        issued = await owner.fetchval(query, customer.factory_id)
+    # The chunks before the one with the first bad row, that one, and those on their way then.
+    assert 1000 <= issued <= 5_000
 
 
 async def test_all_or_nothing_issues_all(customer: Customer) -> None:

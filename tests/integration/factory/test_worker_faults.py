@@ -1,47 +1,15 @@
-"""Workers that die, stop, or find their job poisoned; every test starts workers of its own."""
+"""Workers that stop, or find their job poisoned; every test starts workers of its own. test_kills.py kills them."""
 
-import asyncpg
 import pytest
 from voketag.factory.v1 import factory_pb2
 
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Ground, eventually, working
-from trust import canonical, merkle
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMPLETED = factory_pb2.BATCH_STATE_COMPLETED
 FAILED = factory_pb2.BATCH_STATE_FAILED
-
-
-async def test_build_survives_kill_9_of_two_workers(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:
-    count = 300_000
-    batch_id = (await customer.order(count, template={"brand": "Voke"})).batch.batch_id
-    at_least = 0
-    for _ in range(2):
-        async with working(ground, anchor) as child:
-
-            async def further(past: int = at_least) -> int:
-                issued = (await customer.batch(batch_id)).issued_count
-                return issued if issued > past else 0
-
-            at_least = await eventually(further)
-            await child.kill()
-        assert (await customer.batch(batch_id)).state == factory_pb2.BATCH_STATE_PROCESSING
-    async with working(ground, anchor):
-        batch = await customer.reached(batch_id, COMPLETED, within=60)
-    assert [request.batch_id for request in anchor.requests].count(batch_id) >= 1
-    async with ground.owner() as owner:
-        stored = await owner.fetch(
-            "SELECT product_id, index FROM products WHERE batch_id = $1 ORDER BY index", batch_id
-        )
-    assert [row["index"] for row in stored] == list(range(count))
-    digest = canonical.attributes_digest(canonical.attributes_bytes({"brand": "Voke"}))
-    own = asyncpg.pgproto.pgproto.UUID(batch_id).bytes
-    leaves = [
-        merkle.leaf_hash(canonical.product_leaf(own, row["index"], row["product_id"].bytes, digest)) for row in stored
-    ]
-    assert merkle.root(leaves) == batch.root
 
 
 async def test_stopping_worker_hands_its_batch_over(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:

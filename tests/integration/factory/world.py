@@ -339,3 +339,16 @@ async def working(ground: Ground, anchor: FinalAnchor, **more: object) -> AsyncI
         yield child
     finally:
         await child.kill()
+
+
+@asynccontextmanager
+async def serving(ground: Ground, port: int, **more: object) -> AsyncIterator[Child]:
+    """A server process, killed in the end."""
+    child = ground.process("serve", LISTEN_HOST="127.0.0.1", LISTEN_PORT=port, **more)
+    await child.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await asyncio.wait_for(channel.channel_ready(), 20)
+        yield child
+    finally:
+        await child.kill()
