@@ -15,13 +15,25 @@ from pathlib import Path
 
 import uvloop
 
-from bench.factory import ground, import_products, quantile, server
+from bench.factory import database_cpu, ground, import_products, quantile, server
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Ground, eventually, working
 
 AT_ONCE = 4
 FACTORIES = 20
 BATCH = 1_000
+
+
+class Spending:
+    """CPU seconds of a process and its children from now on."""
+
+    def __init__(self, name: str, pid: int) -> None:
+        self.name = name
+        self._pid = pid
+        self._before = database_cpu(pid)
+
+    def seconds(self) -> float:
+        return database_cpu(self._pid) - self._before
 
 
 async def order(customer: Customer, number: int) -> float:
@@ -62,13 +74,16 @@ async def main(seconds: float) -> None:
         anchor = FinalAnchor()  # type: ignore[abstract]
         await anchor.start()
         async with (
-            ground(Path(name)) as (on, _),
-            working(on, anchor),
-            server(on) as (door, _),
+            ground(Path(name)) as (on, postmaster),
+            working(on, anchor) as worker,
+            server(on) as (door, child),
             AsyncExitStack() as stack,
         ):
             keys = [await door.new_factory() for _ in range(FACTORIES)]
             customers = [await stack.enter_async_context(door.returning(*key)) for key in keys]
+            assert worker.pid is not None
+            assert child.pid is not None
+            spent = [Spending("server", child.pid), Spending("worker", worker.pid), Spending("PostgreSQL", postmaster)]
             taken = await orders(customers, seconds)
             at_the_end = await completed(on)
             started = time.perf_counter()
@@ -78,9 +93,11 @@ async def main(seconds: float) -> None:
 
             await eventually(all_completed, within=120)
             rest = time.perf_counter() - started
+            by_process = ", ".join(f"{each.name} {each.seconds() / len(taken) * 1e3:.1f}" for each in spent)
         await anchor.stop()
     print(f"ordered: {len(taken) / seconds * 60:,.0f} batches of {BATCH:,} a minute, for {seconds:.0f} s")
     print(f"each: P50 {quantile(taken, 0.5):.1f}, P95 {quantile(taken, 0.95):.1f} ms, {AT_ONCE} at once")
+    print(f"CPU a batch: {by_process} ms")
     print(f"completed in that time: {at_the_end / seconds * 60:,.0f} a minute; the last one {rest:.1f} s after the end")
 
 
