@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -65,8 +65,11 @@ def cpu_seconds(pid: int, *, children: bool = False) -> float:
 
 def database_cpu(postmaster: int) -> float:
     """Of the postmaster, its living children and its dead ones."""
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-    return cpu_seconds(postmaster, children=True) + sum(cpu_seconds(int(child)) for child in children)
+    total = cpu_seconds(postmaster, children=True)
+    for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+        with suppress(FileNotFoundError):  # it ended meanwhile
+            total += cpu_seconds(int(child))
+    return total
 
 
 def peak_kib(pid: int | str = "self") -> int:
