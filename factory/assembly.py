@@ -66,6 +66,7 @@ from mesh.server import Server, ServerParts
 from trust.token import Keyring
 
 DELIVERIES_AT_ONCE = 64
+BUILDS_GATHER_SECONDS, ERRANDS_GATHER_SECONDS = 0.02, 0.1
 
 
 def server_parts(
@@ -156,9 +157,9 @@ async def work(settings: WorkerSettings) -> None:
     # Errands wait for another service, deliveries for other people's servers, up to ten seconds each: no batch waits
     # for them, and neither for the other.
     kinds = (
-        (building.handlers(), settings.concurrency),
-        (building.errands() | maintenance.handlers(), settings.concurrency),
-        (delivering.handlers(), DELIVERIES_AT_ONCE),
+        (building.handlers(), settings.concurrency, BUILDS_GATHER_SECONDS),
+        (building.errands() | maintenance.handlers(), settings.concurrency, ERRANDS_GATHER_SECONDS),
+        (delivering.handlers(), DELIVERIES_AT_ONCE, ERRANDS_GATHER_SECONDS),
     )
     workers = [
         Worker(
@@ -169,8 +170,9 @@ async def work(settings: WorkerSettings) -> None:
             clock=clock,
             concurrency=concurrency,
             lease_seconds=settings.lease_seconds,
+            gather_seconds=gather_seconds,
         )
-        for handlers, concurrency in kinds
+        for handlers, concurrency, gather_seconds in kinds
     ]
     try:
         await FactoryWorker(changes, workers, Finality(store, changes, outbox, anchor)).run()

@@ -10,8 +10,8 @@ from a dead one as any job is, and runs once when it is late, however often it w
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -47,6 +47,7 @@ OUTCOMES = Counter("voketag_jobs", "Runs of jobs by outcome: done, again, failed
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 CONCURRENCY = 20
+GATHER_SECONDS = 0.02
 CLAIM = 10
 """Jobs that a worker picks up at once at most, so that one does not take what others could begin."""
 SLICE_SECONDS = 0.5
@@ -248,7 +249,21 @@ async def _unused(_: PickedJob) -> None:
 
 
 class _Manager(QueueManager):
-    """PgQueuer's loop, whose first probe of its listener does not come before the listener."""
+    """PgQueuer's loop, whose first probe of its listener does not come before the listener.
+
+    Before it looks for jobs it waits `gather_seconds` for more of them: every change of the queue wakes every loop on it,
+    and a look costs as much as a short job.
+    """
+
+    gather_seconds = GATHER_SECONDS
+
+    async def fetch_jobs(self, *limits: Any, **named: Any) -> AsyncGenerator[PickedJob, None]:
+        """See QueueManager."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.shutdown.wait(), self.gather_seconds)
+        async with aclosing(super().fetch_jobs(*limits, **named)) as jobs:
+            async for job in jobs:
+                yield job
 
     async def _run_periodic_health_check(self, interval: timedelta = PROBE_EVERY) -> None:
         with suppress(TimeoutError):
@@ -260,7 +275,7 @@ class Worker:
     """Runs the jobs of a schema until stopped, through any absence of PostgreSQL.
 
     It runs at most `concurrency` jobs at once, at least 2. Jobs of a worker that died are picked up again after
-    `lease_seconds` and at most half as long again.
+    `lease_seconds` and at most half as long again. A job waits `gather_seconds` at most for others to be picked up with.
     """
 
     def __init__(
@@ -273,6 +288,7 @@ class Worker:
         clock: Clock,
         concurrency: int = CONCURRENCY,
         lease_seconds: float = 10.0,
+        gather_seconds: float = GATHER_SECONDS,
     ) -> None:
         self.stopping = asyncio.Event()
         self._settings = settings.model_copy(update={"database_pool_min": 2, "database_pool_max": 4})
@@ -284,6 +300,7 @@ class Worker:
         self._concurrency = concurrency
         self._taken = 0
         self._lease = timedelta(seconds=lease_seconds)
+        self._gather = gather_seconds
         self._queries: Queries | None = None
         self._manager: QueueManager | None = None
 
@@ -338,6 +355,7 @@ class Worker:
         try:
             self._queries = self._jobs.queries(AsyncpgPoolDriver(pool))
             self._manager = manager = _Manager(self._queries, channel=self._jobs.channel)
+            manager.gather_seconds = self._gather
             for name, handler in self._handlers.items():
                 manager.register_executor(name, _Executor(name, handler, self))
             await self._stand(pool)

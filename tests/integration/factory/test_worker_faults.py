@@ -10,6 +10,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 COMPLETED = factory_pb2.BATCH_STATE_COMPLETED
 FAILED = factory_pb2.BATCH_STATE_FAILED
+KINDS_OF_JOBS = 3
+"""Builds, errands and deliveries: a worker listens once for each."""
 
 
 async def test_stopping_worker_hands_its_batch_over(ground: Ground, anchor: FinalAnchor, customer: Customer) -> None:
@@ -108,7 +110,7 @@ async def test_job_of_a_killed_worker_is_taken_over_within_its_lease_and_five_se
 
             async def both_listen() -> bool:
                 query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
-                return int(await owner.fetchval(query, "LISTEN %jobs_factory%")) == 2
+                return int(await owner.fetchval(query, "LISTEN %jobs_factory%")) == 2 * KINDS_OF_JOBS
 
             await eventually(both_listen)
             await first.kill()
