@@ -275,7 +275,7 @@ class Worker:
     """Runs the jobs of a schema until stopped, through any absence of PostgreSQL.
 
     It runs at most `concurrency` jobs at once, at least 2. Jobs of a worker that died are picked up again after
-    `lease_seconds` and at most half as long again. A job waits `gather_seconds` at most for others to be picked up with.
+    `lease_seconds` and at most half as long again. A job waits `gather_seconds` for others to be picked up with it.
     """
 
     def __init__(
