@@ -251,8 +251,8 @@ async def _unused(_: PickedJob) -> None:
 class _Manager(QueueManager):
     """PgQueuer's loop, whose first probe of its listener does not come before the listener.
 
-    Before it looks for jobs it waits `gather_seconds` for more of them: every change of the queue wakes every loop on it,
-    and a look costs as much as a short job.
+    Before it looks for jobs it waits `gather_seconds` for more of them: every change of the queue wakes every loop on
+    it, and a look costs as much as a short job.
     """
 
     gather_seconds = GATHER_SECONDS
