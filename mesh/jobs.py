@@ -309,7 +309,7 @@ class Worker:
         while not self.stopping.is_set():
             try:
                 await self._work()
-            except (VokeTagError, PgqException, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            except (VokeTagError, PgqException, asyncpg.PostgresError, *database.GONE) as error:
                 log.warning("jobs wait: PostgreSQL is away", schema=self._schema, error=str(error))
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self.stopping.wait(), 0.5)

@@ -23,13 +23,14 @@ from mesh.interceptors.deadline import DeadlineStep
 from mesh.interceptors.errors import ErrorsStep
 from mesh.interceptors.limits import LimitsStep
 from mesh.interceptors.step import Handler, Step, compose
-from mesh.interceptors.telemetry import TelemetryStep
+from mesh.interceptors.telemetry import Handlers, TelemetryStep
 from mesh.interceptors.validation import ValidationStep
 from mesh.limits import Limiter
 from mesh.policy import Policy, policies
 
 log = structlog.get_logger()
 UNARY_SECONDS = 10.0
+LAST_SECONDS = 2.0
 KEEPALIVE_FLOOR_MS = 10_000
 CONNECTION_AGE_MS = 10 * 60_000
 
@@ -66,10 +67,10 @@ class _Registrar:
         self.handlers[service] = handlers
 
 
-def steps(parts: ServerParts, rules: Mapping[str, Policy]) -> list[Step]:
+def steps(parts: ServerParts, rules: Mapping[str, Policy], telemetry: TelemetryStep) -> list[Step]:
     """The steps around every call, outermost first."""
     return [
-        TelemetryStep(rules, tracing=parts.tracing),
+        telemetry,
         ErrorsStep(rules),
         DeadlineStep(rules, default_seconds=UNARY_SECONDS),
         AccessStep(rules, parts.authenticators),
@@ -93,6 +94,7 @@ class Server:
         self._parts = parts
         self._health = Health(parts.checks)
         self._stopping = asyncio.Event()
+        self._handlers = Handlers()
         self._server = grpc.aio.server(options=self._options())
         self.port = 0
 
@@ -114,7 +116,9 @@ class Server:
     async def start(self) -> None:
         """Listens. Raises PolicyMissingError, OSError when the port is taken."""
         rules = policies(self._parts.contracts)
-        around = steps(self._parts, rules)
+        telemetry = TelemetryStep(rules, tracing=self._parts.tracing)
+        self._handlers = telemetry.handlers
+        around = steps(self._parts, rules, telemetry)
         registrar = _Registrar()
         for add, servicer in self._parts.register:
             add(servicer, registrar)
@@ -167,4 +171,6 @@ class Server:
         await asyncio.sleep(self._parts.settings.drain_seconds)
         self._parts.on_stop()
         await self._server.stop(self._parts.settings.grace_seconds)
+        # gRPC does not wait for the handlers of calls that were cancelled, and they may need what is closed next.
+        await self._handlers.ended(LAST_SECONDS)
         log.info("stopped")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -19,17 +19,39 @@ SECONDS = Histogram("voketag_call_seconds", "Duration of calls.", ["method"], bu
 CALLS = Counter("voketag_calls", "Calls by outcome: a google.rpc.Code number, or 1 for cancelled.", ["method", "code"])
 
 
+class Handlers:
+    """The handlers that have not come to their end, those of cancelled calls included."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self._ended = asyncio.Event()
+
+    def left(self) -> None:
+        """One has ended."""
+        self.running -= 1
+        self._ended.set()
+
+    async def ended(self, within: float) -> None:
+        """Returns when none runs, and after so many seconds in any case."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while self.running:
+                    self._ended.clear()
+                    await self._ended.wait()
+
+
 class _Call:
     """One call, from its trace id to its outcome. Written out and not generated: every call has one."""
 
-    __slots__ = ("_answered", "_context", "_method", "_request", "_seconds", "_started")
+    __slots__ = ("_answered", "_context", "_handlers", "_method", "_request", "_seconds", "_started")
 
-    def __init__(self, request: Any, context: Context, method: str, answered: Counter, seconds: Histogram) -> None:
+    def __init__(self, request: Any, context: Context, method: str, step: "TelemetryStep") -> None:
         self._request = request
         self._context = context
         self._method = method
-        self._answered = answered
-        self._seconds = seconds
+        self._handlers = step.handlers
+        self._answered = step.answered[method]
+        self._seconds = step.seconds[method]
 
     async def __aenter__(self) -> Any:
         for key, value in self._context.invocation_metadata() or ():
@@ -39,11 +61,13 @@ class _Call:
         else:
             trace_id.set(new_trace_id(None))
         self._started = time.perf_counter()
+        self._handlers.running += 1
         return self._request
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._handlers.left()
         self._seconds.observe(time.perf_counter() - self._started)
         if kind is None:
             self._answered.inc()
@@ -58,13 +82,14 @@ class TelemetryStep(Step):
     def __init__(self, policies: Mapping[str, Policy], *, tracing: bool) -> None:
         super().__init__(policies)
         self._tracer = trace.get_tracer("voketag") if tracing else None
-        self._seconds = {method: SECONDS.labels(method) for method in policies}
-        self._answered = {method: CALLS.labels(method, "0") for method in policies}
+        self.handlers = Handlers()
+        self.seconds = {method: SECONDS.labels(method) for method in policies}
+        self.answered = {method: CALLS.labels(method, "0") for method in policies}
 
     def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
         """Counts by the status code that the errors step left on the context."""
         method = policy.method
-        call = _Call(request, context, method, self._answered[method], self._seconds[method])
+        call = _Call(request, context, method, self)
         return call if self._tracer is None else self._traced(self._tracer, method, call, context)
 
     @asynccontextmanager
