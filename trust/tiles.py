@@ -7,6 +7,7 @@ partial, and what it holds only ever grows. The tree is that of `trust.merkle`.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Self
 
 from trust import merkle
@@ -53,7 +54,7 @@ class TileBuilder:
         Raises ValueError unless they are exactly the partial tiles of a tree of that size.
         """
         given = {(tile.level, tile.index): tile.hashes for tile in partial_tiles}
-        wanted = {(level, index): width for level, index, width in _edge(size)}
+        wanted = {(level, index): width for level, index, width in right_edge(size)}
         if {place: len(hashes) for place, hashes in given.items()} != {
             place: width * merkle.HASH_BYTES for place, width in wanted.items()
         }:
@@ -82,15 +83,18 @@ class TileBuilder:
 
     def finish(self) -> Edge:
         """Give the size, root and partial tiles as of now; the builder can still be added to."""
-        tiles = tuple(
+        remainder: bytes | None = None
+        for hashes in self._partial:
+            remainder = _with_remainder(_split(hashes), remainder)
+        return Edge(self._size, merkle.EMPTY_ROOT if remainder is None else remainder, self.partial())
+
+    def partial(self) -> tuple[Tile, ...]:
+        """Give the partial tiles as of now, lowest first: `finish` without the work for the root."""
+        return tuple(
             Tile(level, self._size >> 8 * (level + 1), bytes(hashes))
             for level, hashes in enumerate(self._partial)
             if hashes
         )
-        remainder: bytes | None = None
-        for hashes in self._partial:
-            remainder = _with_remainder(_split(hashes), remainder)
-        return Edge(self._size, merkle.EMPTY_ROOT if remainder is None else remainder, tiles)
 
     def _fill(self, level: int, incoming: bytes, filled: list[Tile]) -> bytes:
         """Add hashes at one level; give the roots of the tiles that this filled, concatenated."""
@@ -144,6 +148,60 @@ def inclusion_path_from_tiles(index: int, size: int, tile: Reader) -> list[bytes
     return path
 
 
+def consistency_tiles_needed(old: int, new: int) -> list[tuple[int, int]]:
+    """Name every tile (level, index) that `consistency_path_from_tiles` reads, each once, lowest level first.
+
+    Raises IndexError unless 0 <= old <= new.
+    """
+    needed: set[tuple[int, int]] = set()
+
+    def note(level: int, number: int) -> bytes:
+        needed.add((level, number))
+        return bytes(TILE_BYTES)
+
+    consistency_path_from_tiles(old, new, note)
+    return sorted(needed)
+
+
+def consistency_path_from_tiles(old: int, new: int, tile: Reader) -> list[bytes]:
+    """Give the path of `merkle.consistency_path`, from the tiles that `tile` reads.
+
+    Raises IndexError unless 0 <= old <= new, ValueError if a tile is too short for these sizes.
+    """
+    if not 0 <= old <= new:
+        raise IndexError(f"no sizes {old} and {new} of one tree")
+    if old in (0, new):
+        return []
+    read = cache(tile)
+    # Where the two trees' ways up begin: the largest complete subtree that the old tree ends with.
+    height = (old & -old).bit_length() - 1
+    place, last = (old - 1) >> height, (new - 1) >> height
+    path = [_subtree(height, place, new, read)] if place else []
+    while last:
+        if place & 1:
+            path.append(_subtree(height, place - 1, new, read))
+        elif place < last:
+            path.append(_subtree(height, place + 1, new, read))
+        height, place, last = height + 1, place >> 1, last >> 1
+    return path
+
+
+def leaf_from_tiles(index: int, tile: Reader) -> bytes:
+    """Read leaf hash `index`. Raises ValueError if its tile is too short."""
+    number, place = divmod(index, ENTRIES)
+    return _entries(0, number, place + 1, tile)[place]
+
+
+def partial_tiles(size: int, tile: Reader) -> tuple[Tile, ...]:
+    """Read the partial tiles of the tree of `size`, lowest first, each cut to the hashes that this tree has.
+
+    Raises ValueError if a tile is too short for this size.
+    """
+    return tuple(
+        Tile(level, number, b"".join(_entries(level, number, width, tile))) for level, number, width in right_edge(size)
+    )
+
+
 def root_from_tiles(size: int, tile: Reader) -> bytes:
     """Give the root of the tree of `size` from its right-edge tiles.
 
@@ -151,6 +209,16 @@ def root_from_tiles(size: int, tile: Reader) -> bytes:
     """
     remainder = _remainder(size, _levels(size), tile)
     return merkle.EMPTY_ROOT if remainder is None else remainder
+
+
+def right_edge(size: int) -> list[tuple[int, int, int]]:
+    """Name the partial tiles of the tree of `size` as (level, index, width), lowest level first."""
+    edge = []
+    for level in range(_levels(size)):
+        number, width = divmod(size >> 8 * level, ENTRIES)
+        if width:
+            edge.append((level, number, width))
+    return edge
 
 
 def _siblings(level: int, block: int, size: int, tile: Reader) -> list[bytes]:
@@ -169,10 +237,32 @@ def _siblings(level: int, block: int, size: int, tile: Reader) -> list[bytes]:
     return entries
 
 
+def _subtree(height: int, place: int, size: int, tile: Reader) -> bytes:
+    """Hash the subtree of 2^height leaves from `place` * 2^height on, as far as the tree of `size` goes."""
+    first = place << height
+    width = min(size - first, 1 << height)
+    nodes = []
+    while width:
+        rise = width.bit_length() - 1
+        nodes.append(_complete(rise, first >> rise, tile))
+        first, width = first + (1 << rise), width - (1 << rise)
+    root = nodes.pop()
+    while nodes:
+        root = merkle.node_hash(nodes.pop(), root)
+    return root
+
+
+def _complete(height: int, place: int, tile: Reader) -> bytes:
+    """Hash a complete subtree of 2^height leaves; its hashes lie in one tile."""
+    level, rise = divmod(height, 8)
+    number, offset = divmod(place << rise, ENTRIES)
+    return merkle.root(_entries(level, number, offset + (1 << rise), tile)[offset:])
+
+
 def _remainder(size: int, levels: int, tile: Reader) -> bytes | None:
     """Hash the leaves after the last complete subtree of 256^levels leaves; None if there are none."""
     remainder: bytes | None = None
-    for level, number, width in _edge(size):
+    for level, number, width in right_edge(size):
         if level < levels:
             remainder = _with_remainder(_entries(level, number, width, tile), remainder)
     return remainder
@@ -182,16 +272,6 @@ def _with_remainder(entries: list[bytes], remainder: bytes | None) -> bytes | No
     if remainder is not None:
         entries.append(remainder)
     return merkle.root(entries) if entries else None
-
-
-def _edge(size: int) -> list[tuple[int, int, int]]:
-    """Name the partial tiles of the tree of `size` as (level, index, width), lowest level first."""
-    edge = []
-    for level in range(_levels(size)):
-        number, width = divmod(size >> 8 * level, ENTRIES)
-        if width:
-            edge.append((level, number, width))
-    return edge
 
 
 def _levels(size: int) -> int:

@@ -7,8 +7,11 @@ from uuid import UUID
 
 from tests.unit.trust.vectors import load
 from trust import canonical, merkle
+from trust.checkpoint import Checkpoint
+from trust.ledger import ENTRY_BYTES, Event, Opening, entry_bytes, entry_hash, genesis
 from trust.receipt import Receipt, verify
 from trust.rpc import BLOCK_OF
+from trust.tilepath import TilePath
 from trust.tiles import TileBuilder
 from trust.token import Key, Keyring, KeyState, decode, issue
 
@@ -32,7 +35,7 @@ def recomputed() -> dict[str, str]:
     )
     leaves = [bytes.fromhex(text.strip("'")) for text in EXAMPLES["leaves"].split(" ")]
     hashes = [merkle.leaf_hash(data) for data in leaves]
-    return {
+    return ledger_lines() | {
         "key": bytes(range(32)).hex(),
         "kid": str(decode(token).kid),
         "product_id": str(product_id),
@@ -54,22 +57,53 @@ def recomputed() -> dict[str, str]:
     }
 
 
+def ledger_lines() -> dict[str, str]:
+    vector = load("ledger")["entries"][0]["event"]
+    fields = [bytes.fromhex(text.strip("'")) for text in EXAMPLES["fields"].split(" ")]
+    opening = Opening(bytes.fromhex(EXAMPLES["blind"]), tuple(fields))
+    event = Event(
+        event_id=UUID(EXAMPLES["event_id"]).bytes,
+        product_id=UUID(EXAMPLES["product_id"]).bytes,
+        time_ms=vector["time_ms"],
+        verdict=vector["verdict"],
+        risk_total=vector["risk_total"],
+        risk_version=vector["risk_version"],
+        personal=opening.commitment(),
+    )
+    previous = genesis(EXAMPLES["origin"])
+    size = int(EXAMPLES["checkpoint_size"])
+    return {
+        "origin": load("ledger")["genesis"][0]["origin"],
+        "genesis": previous.hex(),
+        "event_id": str(UUID(bytes=event.event_id)),
+        "blind": bytes(range(16)).hex(),
+        "fields": " ".join(field.hex() or "''" for field in opening.fields),
+        "personal": event.personal.hex(),
+        "entry": entry_bytes(previous, event).hex(),
+        "entry_hash": entry_hash(previous, event).hex(),
+        "checkpoint_size": str(size),
+        "checkpoint_subject_id": str(Checkpoint(EXAMPLES["origin"], size, bytes(32)).subject_id()),
+    }
+
+
 def test_every_example_is_what_the_code_makes() -> None:
     assert recomputed() == EXAMPLES
     assert verify(Receipt.from_json(EXAMPLES["receipt"].encode())).valid
 
 
 def test_every_example_is_a_vector() -> None:
-    vectors = "".join(json.dumps(load(name)) for name in ("token", "canonical", "rfc9162"))
+    vectors = "".join(json.dumps(load(name)) for name in ("token", "canonical", "rfc9162", "ledger"))
     receipts = {vector["text"] for vector in load("receipt")["valid"]}
     assert EXAMPLES["receipt"] in receipts
-    for name in set(EXAMPLES) - {"receipt", "leaves", "key", "attributes"}:
+    for name in set(EXAMPLES) - {"receipt", "leaves", "key", "attributes", "event_id", "fields"}:
         assert EXAMPLES[name] in vectors, name
 
 
 def test_the_page_tells_the_constants() -> None:
     assert f"selector `{BLOCK_OF.hex()}`" in PAGE
     assert "tree of 65,793 leaves" in PAGE
+    assert f"One scan in the scan ledger, {ENTRY_BYTES} bytes" in PAGE
+    assert f"`{TilePath(0, 1234067, 8).text()}`" in PAGE
     builder = TileBuilder()
     full = builder.add(bytes(32 * 65_793))
     assert [sum(tile.level == level for tile in full) for level in range(3)] == [257, 1, 0]

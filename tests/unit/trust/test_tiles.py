@@ -11,7 +11,10 @@ from trust.tiles import (
     Edge,
     Tile,
     TileBuilder,
+    consistency_path_from_tiles,
+    consistency_tiles_needed,
     inclusion_path_from_tiles,
+    partial_tiles,
     root_from_tiles,
     tiles_needed,
 )
@@ -168,3 +171,51 @@ def test_a_tile_too_short_for_the_size_is_told() -> None:
         inclusion_path_from_tiles(0, 5, TileStore(4).tile)
     with pytest.raises(ValueError, match="tile 0 of level 0 has fewer than 5 hashes"):
         root_from_tiles(5, TileStore(4).tile)
+
+
+@given(st.integers(0, 1500), st.integers(0, 1500))
+def test_consistency_from_tiles_agrees_with_the_tree(old: int, growth: int) -> None:
+    new = old + growth
+    store = TileStore(new)
+    path = consistency_path_from_tiles(old, new, store.tile)
+    assert path == merkle.consistency_path(LEAVES, old, new)
+    assert consistency_tiles_needed(old, new) == sorted(store.read)
+    assert merkle.verify_consistency(old, new, merkle.root(LEAVES[:old]), merkle.root(LEAVES[:new]), path)
+
+
+@pytest.mark.parametrize("old", [1, 255, 256, 257, 65_535, *LARGE])
+def test_consistency_of_trees_of_three_levels(old: int) -> None:
+    store = TileStore(70_000)
+    for new in (size for size in (*LARGE, 70_000) if size >= old):
+        path = consistency_path_from_tiles(old, new, store.tile)
+        assert path == merkle.consistency_path(LEAVES, old, new)
+
+
+@given(st.integers(1, 600), st.integers(0, 600), st.integers(0, 599))
+def test_consistency_proves_a_prefix_and_nothing_else(old: int, growth: int, place: int) -> None:
+    new = old + growth
+    path = consistency_path_from_tiles(old, new, TileStore(new).tile)
+    root, changed = merkle.root(LEAVES[:new]), list(LEAVES[:old])
+    changed[place % old] = bytes(32)
+    assert merkle.verify_consistency(old, new, merkle.root(LEAVES[:old]), root, path)
+    assert not merkle.verify_consistency(old, new, merkle.root(changed), root, path)
+    assert not merkle.verify_consistency(old, new, merkle.root(LEAVES[1 : old + 1]), root, path)
+
+
+@pytest.mark.parametrize(("old", "new"), [(-1, 3), (4, 3)])
+def test_no_consistency_of_trees_that_do_not_follow(old: int, new: int) -> None:
+    with pytest.raises(IndexError):
+        consistency_path_from_tiles(old, new, TileStore(3).tile)
+    with pytest.raises(IndexError):
+        consistency_tiles_needed(old, new)
+
+
+def test_consistency_tells_a_tile_too_short() -> None:
+    with pytest.raises(ValueError, match="tile 0 of level 0 has fewer than"):
+        consistency_path_from_tiles(3, 9, TileStore(7).tile)
+
+
+@given(st.integers(0, 900), st.integers(0, 900))
+def test_partial_tiles_of_an_earlier_size(size: int, growth: int) -> None:
+    grown = TileStore(size + growth)
+    assert partial_tiles(size, grown.tile) == TileStore(size).edge.tiles
