@@ -7,16 +7,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from functools import partial
-from uuid import UUID
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
-from voketag.factory.v1 import factory_pb2
+from voketag.factory.v1 import factory_pb2, webhook_pb2
 
 from mesh.local.secrets import Secrets
 from tests.databases import Databases
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.kills import VICTIMS, Clients, Stand, Strike, persistently, schedule
+from tests.integration.factory.receivers import Receiver, hooks, receiving
 from tests.integration.factory.world import Ground, Import, eventually
 from tests.servers import PASSWORD, PostgresAddress, ValkeyAddress, start_postgres, start_valkey
 from trust import canonical, merkle
@@ -55,7 +57,9 @@ async def stand(tmp_path_factory: pytest.TempPathFactory, anchor: FinalAnchor) -
 async def test_nothing_acknowledged_is_lost_whoever_dies(stand: Stand, seed: int, row_count: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS), stand.running():
         factory_id, key = await persistently(stand.door.new_factory)
-        async with stand.door.returning(factory_id, key) as customer:
+        async with stand.door.returning(factory_id, key) as customer, receiving() as receiver, hooks(customer) as asking:
+            request_id = str(uuid4())
+            endpoint = await persistently(lambda: asking.create(receiver.url, request_id=request_id))
             clients = Clients(customer, row_count)
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(clients.run())
@@ -67,6 +71,23 @@ async def test_nothing_acknowledged_is_lost_whoever_dies(stand: Stand, seed: int
             assert await persistently(lambda: repeated(clients, row_count)) == imported
             assert (await clients.create()).batch == ordered
             await no_job_is_left(stand)
+            await told(receiver, endpoint, [imported.batch_id, ordered.batch_id])
+
+
+async def told(receiver: Receiver, hook: webhook_pb2.CreateEndpointResponse, batch_ids: list[str]) -> None:
+    """Of every batch its completion arrives once or more, under one id and signed."""
+
+    async def all_came() -> bool:
+        return {event["subject"] for event in completions()} == {f"batch/{batch_id}" for batch_id in batch_ids}
+
+    def completions() -> list[dict[str, Any]]:
+        return [each.event for each in receiver.received if each.event["type"] == "batch.completed"]
+
+    await eventually(all_came, within=60)
+    assert len({event["id"] for event in completions()}) == len(batch_ids)
+    for each in receiver.received:
+        assert each.id == each.event["id"]
+        assert each.verified(hook.secret, hook.endpoint.public_key)
 
 
 async def _strikes(stand: Stand, clients: Clients, seed: int) -> None:
