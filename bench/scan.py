@@ -24,7 +24,8 @@ SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CLIENTS, CALLERS = 2, 16
 PRODUCTS = 2_000
 METHODS = {"echo": "/bench.Echo/Echo", "scan": "/voketag.scan.v1.ScanService/Verify"}
-GENEROUS = {"VOKETAG_SCAN_PER_SECOND": "1000000", "VOKETAG_SCAN_BURST": "1000000", "VOKETAG_LOG_LEVEL": "error"}
+BUDGETS = ("SCAN", "DEVICE", "CODE", "FACTORY")
+GENEROUS = {f"VOKETAG_{budget}_{part}": "1000000" for budget in BUDGETS for part in ("PER_SECOND", "BURST")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ async def main(rounds: int) -> None:
     batch = await database.batch(PRODUCTS, state="COMPLETED")
     tokens = folder / "tokens"
     tokens.write_text("\n".join(batch.tokens))
-    service = Service(folder, database, valkey.url, anchor.target, **GENEROUS)
+    service = Service(folder, database, valkey.url, anchor.target, VOKETAG_LOG_LEVEL="error", **GENEROUS)
     await service.start()
     echo_port = service.metrics_port + 1
     bare = Child("echo", [sys.executable, __file__, "echo", str(echo_port)], log=folder / "echo.log", env=os.environ)

@@ -11,11 +11,11 @@ from uuid import UUID
 
 import orjson
 
-from factory.ahead import ahead
 from factory.attributes import RULES
 from factory.batch import Batch, ProductState
 from factory.minting import Tokens
 from factory.store import Store
+from mesh.ahead import ahead
 
 PAGE_ROWS = 2_000
 PIECE_BYTES = 1024 * 1024

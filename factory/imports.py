@@ -13,7 +13,6 @@ from uuid import UUID
 
 import orjson
 
-from factory.ahead import ahead
 from factory.attributes import Reason, check_name, encode_template
 from factory.backlog import order_build
 from factory.batch import LIMIT, Batch, BatchState
@@ -25,6 +24,7 @@ from factory.quotas import Allowance, Quotas
 from factory.slots import Slots
 from factory.store import ChunkRow, Connection, Store
 from mesh import audit, idempotency
+from mesh.ahead import ahead
 from mesh.clock import IdSource
 from mesh.errors import (
     BatchEmpty,

@@ -39,17 +39,20 @@ def replayed() -> None:
         ledger.settled = True
 
 
-def entry(*, resource: str, request_id: UUID | None, detail: Mapping[str, object]) -> tuple[object, ...]:
+def entry(
+    *, resource: str, request_id: UUID | None, detail: Mapping[str, object], anonymous: bool = False
+) -> tuple[object, ...]:
     """The values of the audit row but `at`, in the order of INSERT, for a store's own statement.
 
-    `resource` is `kind/id`; `detail` holds the changed fields and never a secret. Outside of calls the actor is the
-    worker itself. Call `settled` when the row is committed.
+    `resource` is `kind/id`; `detail` holds the changed fields and never a secret; `anonymous` leaves out where the call
+    came from. Outside of calls the actor is the worker itself. Call `settled` when the row is committed.
     """
     ledger = _call.get()
     actor = caller()
     method = ledger.method if ledger else "worker"
     kind = actor.kind if ledger else "worker"
-    return (new_id(), kind, actor.id, method, resource, request_id, address(), json.dumps(detail, default=str))
+    place = "" if anonymous else address()
+    return (new_id(), kind, actor.id, method, resource, request_id, place, json.dumps(detail, default=str))
 
 
 def settled() -> None:
@@ -64,7 +67,9 @@ async def record(
     resource: str,
     request_id: UUID | None,
     detail: Mapping[str, object],
+    anonymous: bool = False,
 ) -> None:
     """Writes the audit row on the connection whose transaction makes the change; see `entry`."""
-    await connection.execute(INSERT, *entry(resource=resource, request_id=request_id, detail=detail))
+    row = entry(resource=resource, request_id=request_id, detail=detail, anonymous=anonymous)
+    await connection.execute(INSERT, *row)
     settled()

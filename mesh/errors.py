@@ -142,7 +142,7 @@ class BatchTooLarge(VokeTagError):
 
 
 class StreamHeaderExpected(VokeTagError):
-    """The first frame of an import, and no other, is its header."""
+    """The first frame of a stream, and no other, is its header."""
 
     reason, code = "STREAM_HEADER_EXPECTED", INVALID_ARGUMENT
 
@@ -157,6 +157,12 @@ class SequenceConflict(VokeTagError):
     """Row {first_row} is committed already, with other content or bounds; the next row is {next_row}."""
 
     reason, code = "SEQUENCE_CONFLICT", FAILED_PRECONDITION
+
+
+class SequenceBroken(VokeTagError):
+    """Chunks are numbered one after the other: {expected} was due, and {sequence} came."""
+
+    reason, code = "SEQUENCE_BROKEN", INVALID_ARGUMENT
 
 
 class ChunkSize(VokeTagError):

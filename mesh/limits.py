@@ -18,7 +18,12 @@ class Rate(NamedTuple):
     burst: int
 
 
-RATES: Mapping[str, Rate] = {"READ": Rate(100, 200), "WRITE": Rate(50, 200), "BULK": Rate(5, 20)}
+RATES: Mapping[str, Rate] = {
+    "READ": Rate(100, 200),
+    "WRITE": Rate(50, 200),
+    "BULK": Rate(5, 20),
+    "REPORT": Rate(1 / 60, 20),
+}
 """Budgets of one caller by rate class. The classes SCAN and INTERNAL are not limited here."""
 
 GCRA = """

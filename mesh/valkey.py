@@ -12,21 +12,21 @@ from mesh.errors import DependencyUnavailable
 log = structlog.get_logger()
 
 
-def client(settings: ValkeySettings) -> Redis:
-    """A client that gives up within about a second, so that callers can go on without Valkey."""
+def client(settings: ValkeySettings, *, answer_seconds: float = 0.5) -> Redis:
+    """A client that gives up after two times `answer_seconds`, so that callers can go on without Valkey."""
     password = settings.valkey_password.get_secret_value() if settings.valkey_password else None
     return Redis.from_url(
         settings.valkey_url,
         password=password,
-        socket_timeout=0.5,
+        socket_timeout=answer_seconds,
         socket_connect_timeout=0.5,
         retry=Retry(ExponentialBackoff(cap=0.1, base=0.02), retries=1),
     )
 
 
-async def connect(settings: ValkeySettings, *, wait_seconds: float = 10.0) -> Redis:
+async def connect(settings: ValkeySettings, *, wait_seconds: float = 10.0, answer_seconds: float = 0.5) -> Redis:
     """A client whose server has answered. Raises DependencyUnavailable."""
-    valkey = client(settings)
+    valkey = client(settings, answer_seconds=answer_seconds)
     waiting = Retry(ExponentialBackoff(cap=0.5, base=0.05), retries=max(1, int(wait_seconds / 0.5)))
     try:
         await waiting.call_with_retry(valkey.ping, _ignore)

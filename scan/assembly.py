@@ -1,29 +1,51 @@
 """The server out of its parts."""
 
+import os
 from contextlib import AsyncExitStack
 
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, valkey
-from mesh.clock import SystemClock
+from mesh.clock import SystemClock, new_id
 from mesh.limits import LocalLimiter, SharedLimiter
 from mesh.pipeline import Pipeline
 from mesh.presence import Presence
 from mesh.server import Server, ServerParts
+from scan.caller import Callers
 from scan.card import Cards
 from scan.changes import Changes
+from scan.chunks import Streams
 from scan.config import ScanSettings
 from scan.counters import Counters
+from scan.direct import Direct
 from scan.feed import Feed
+from scan.geography import FromDatabase, FromEdge, Geography, Nowhere
+from scan.journal import Journal
+from scan.judging import Judging
 from scan.language import read_languages
+from scan.ledger import Ledger
 from scan.page import Page
 from scan.peers import AnchorPeer
 from scan.proof import Proofs
 from scan.receipt import Receipts
+from scan.reports import Reports
+from scan.salts import Salts
 from scan.service import ScanService
 from scan.store import Store
 from scan.verify import Verifier
 from trust.keyring import Keyring
+
+
+def geography(settings: ScanSettings) -> Geography:
+    """What finds places. Raises ValueError when the database is none."""
+    match settings.places:
+        case "edge":
+            return FromEdge()
+        case "database":
+            assert settings.places_database is not None
+            return FromDatabase(settings.places_database)
+        case _:
+            return Nowhere()
 
 
 async def serve(settings: ScanSettings, keyring: Keyring) -> None:
@@ -38,15 +60,35 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         await pipeline.start()
         stack.push_async_callback(pipeline.close)
         local = LocalLimiter(clock)
-        counters = Counters(pipeline, local, settings.scan_rate, Presence("scan functions in Valkey"))
+        counters = Counters(pipeline, local, settings.budgets, clock, Presence("scan functions in Valkey"))
         await counters.load()
         store, changes = Store(pool), Changes(clock)
+        salts = Salts(store, clock, Presence("the day's salt"))
+        await salts.look()
+        await stack.enter_async_context(salts.followed())
         await stack.enter_async_context(Feed(pool, changes, clock).followed())
         cards = Cards(store.cards, clock, Presence("PostgreSQL"), changes, limits=settings.card_limits)
         stack.push_async_callback(cards.close)
         anchor = AnchorPeer(await stack.enter_async_context(client.channel(settings.anchor_target)))
         receipts = Receipts(store.tree, Proofs(anchor.proof, clock, capacity=settings.proof_capacity))
-        service = ScanService(Verifier(keyring, cards, counters, clock), receipts, Page(), read_languages())
+        journal = Journal(Ledger(settings.ledger_origin))
+        direct = Direct(pool, journal, Judging(settings.weights), entropy=os.urandom)
+        stack.push_async_callback(direct.close)
+        verifier = Verifier(
+            keyring,
+            cards,
+            counters,
+            clock,
+            direct=direct,
+            weights=settings.weights,
+            new_event_id=lambda: new_id().bytes,
+        )
+        streams, reports = Streams(verifier, clock), Reports(store, new_id=new_id)
+        await stack.enter_async_context(reports.salts_turned())
+        callers = Callers(salts, geography(settings))
+        service = ScanService(
+            verifier, streams, receipts, reports, callers=callers, page=Page(), languages=read_languages()
+        )
         parts = ServerParts(
             settings=settings,
             contracts=(scan_pb2,),
@@ -54,5 +96,6 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             authenticators={},
             limiter=SharedLimiter(shared, local),
             tracing=settings.otlp_endpoint is not None,
+            on_stop=streams.close,
         )
         await Server(parts).run()

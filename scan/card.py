@@ -27,6 +27,7 @@ class Card:
 
     product_id: UUID
     batch_id: UUID
+    factory_id: UUID
     index: int
     kid: int
     product_state: int

@@ -1,20 +1,53 @@
 """Settings of the scan service."""
 
-from pydantic import Field, SecretStr, field_validator
+from pathlib import Path
+from typing import Literal, Self
 
-from mesh.config import DatabaseSettings, LogSettings, ServerSettings, ValkeySettings
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings, ValkeySettings
 from mesh.limits import Rate
 from scan.card import Limits
+from scan.counters import Budgets
+from scan.risk import Weights
 from trust.keyring import Keyring
 
 
-class ScanSettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
+class RecordSettings(Settings):
+    """What the server and the journal must agree on, for either may judge a scan and record it."""
+
+    ledger_origin: str = Field(default="voketag.com/scans", min_length=1, description="the name of the ledger")
+    risk_weights: str = Field(default="{}", description="JSON of the weights of the risk factors that differ")
+
+    @field_validator("risk_weights")
+    @classmethod
+    def _weighed(cls, weights: str) -> str:
+        Weights.from_json(weights)
+        return weights
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the risk factors."""
+        return Weights.from_json(self.risk_weights)
+
+
+class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
     """Everything that `python -m scan` needs."""
 
     keyring: SecretStr = Field(description="keys of the tokens, JSON as trust.keyring reads it")
     anchor_target: str = Field(description="gRPC target of the anchor service")
     scan_per_second: float = Field(default=20, gt=0, description="scans of one address prefix in the long run")
     scan_burst: int = Field(default=60, ge=1, description="scans of one address prefix at once")
+    device_per_second: float = Field(default=20, gt=0, description="scans of one device in the long run")
+    device_burst: int = Field(default=60, ge=1, description="scans of one device at once")
+    code_per_second: float = Field(default=20, gt=0, description="scans of one code in the long run")
+    code_burst: int = Field(default=200, ge=1, description="scans of one code at once")
+    factory_per_second: float = Field(default=5_000, gt=0, description="scans of one factory's codes in the long run")
+    factory_burst: int = Field(default=50_000, ge=1, description="scans of one factory's codes at once")
+    places: Literal["", "edge", "database"] = Field(
+        default="", description="where places come from: the edge's x-client-place, a database, or nowhere"
+    )
+    places_database: Path | None = Field(default=None, description="a city database in MaxMind's format")
     card_capacity: int = Field(default=100_000, ge=1, description="products that a process remembers")
     card_fresh_seconds: float = Field(default=2.0, gt=0, le=2, description="until a change at the factory counts here")
     card_stale_seconds: float = Field(default=3600.0, ge=0, description="how long cards serve without PostgreSQL")
@@ -26,12 +59,36 @@ class ScanSettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySettings
         Keyring.from_json(keyring.get_secret_value())
         return keyring
 
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if self.places == "database" and self.places_database is None:
+            raise ValueError("places_database is missing, and places come from it")
+        return self
+
     @property
-    def scan_rate(self) -> Rate:
-        """The budget of one address prefix."""
-        return Rate(self.scan_per_second, self.scan_burst)
+    def budgets(self) -> Budgets:
+        """How often there may be scans."""
+        return Budgets(
+            source=Rate(self.scan_per_second, self.scan_burst),
+            device=Rate(self.device_per_second, self.device_burst),
+            code=Rate(self.code_per_second, self.code_burst),
+            factory=Rate(self.factory_per_second, self.factory_burst),
+        )
 
     @property
     def card_limits(self) -> Limits:
         """The three settings on cards."""
         return Limits(self.card_capacity, self.card_fresh_seconds, self.card_stale_seconds)
+
+
+class JournalSettings(RecordSettings, LogSettings, DatabaseSettings, ValkeySettings):
+    """Everything that `python -m scan journal` needs."""
+
+    metrics_host: str = "0.0.0.0"  # noqa: S104
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
+    journal_shards: int = Field(default=1, ge=1, le=4096, description="streams of scans in Valkey")
+    journal_group: int = Field(default=2_000, ge=1, le=20_000, description="scans in one transaction, at most")
+    journal_poll_seconds: float = Field(default=0.05, gt=0, le=1, description="between looks for new scans")
+    journal_lease_seconds: float = Field(default=10.0, ge=1, description="a hung writer is replaced after so long")
+    months_ahead: int = Field(default=3, ge=1, le=24, description="months of events made ahead")
+    retention_months: int = Field(default=13, ge=2, description="whole months of events kept beside this one")

@@ -1,7 +1,10 @@
 """Between the contract's messages and scan's own terms."""
 
+import math
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from functools import cache
+from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -9,14 +12,20 @@ from voketag.anchor.v1 import anchor_pb2
 from voketag.scan.v1 import scan_pb2
 
 from scan.card import Card
+from scan.chunks import Chunk, Frame, Header, Judged, Limited, Result
 from scan.counters import History
+from scan.factors import FactorName
 from scan.proof import Proof
+from scan.report import Photo, Report
+from scan.risk import Assessment, Factor
 from scan.verdict import Checks, Outcome, Verdict
 from scan.verify import Answer
 from trust.receipt import ChainPart, TreePart
 
 VERDICTS = {
     Verdict.GENUINE_CODE: scan_pb2.VERDICT_GENUINE_CODE,
+    Verdict.SUSPICIOUS: scan_pb2.VERDICT_SUSPICIOUS,
+    Verdict.LIKELY_COPY: scan_pb2.VERDICT_LIKELY_COPY,
     Verdict.BLOCKED: scan_pb2.VERDICT_BLOCKED,
     Verdict.UNKNOWN_CODE: scan_pb2.VERDICT_UNKNOWN_CODE,
 }
@@ -25,13 +34,14 @@ OUTCOMES = {
     Outcome.FAILED: scan_pb2.CHECK_OUTCOME_FAILED,
     Outcome.NOT_CHECKED: scan_pb2.CHECK_OUTCOME_NOT_CHECKED,
 }
+FACTORS = {name: scan_pb2.RiskFactorName.Value(f"RISK_FACTOR_NAME_{name.name}") for name in FactorName}
 MOST_SCANS = (1 << 32) - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_SEEN = History(0, None)
 
 
-def verify_response(answer: Answer) -> scan_pb2.VerifyResponse:
-    """The verdict with everything that was found."""
+def verify_response(answer: Answer, *, explain: bool = False) -> scan_pb2.VerifyResponse:
+    """The verdict with everything that was found; `explain`: with all seven factors of the risk."""
     judgement, history = answer.judgement, answer.history
     seen = history or NOT_SEEN
     return scan_pb2.VerifyResponse(
@@ -43,6 +53,95 @@ def verify_response(answer: Answer) -> scan_pb2.VerifyResponse:
         scan_count=min(seen.count, MOST_SCANS),
         first_scanned_at=timestamp(seen.first_at) if seen.first_at is not None else None,
         checked_at=timestamp(answer.checked_at),
+        risk=risk(answer.assessment, explain=explain) if answer.assessment is not None else None,
+        recorded=answer.recorded,
+    )
+
+
+def risk(assessment: Assessment, *, explain: bool) -> scan_pb2.Risk:
+    """The risk; without `explain` only the factors that found something, as few callers read the others."""
+    return scan_pb2.Risk(
+        total=assessment.total,
+        factors=[_factor(factor) for factor in assessment.factors if explain or factor.score],
+        not_checked=[FACTORS[factor.name] for factor in assessment.factors if factor.score is None],
+        version=assessment.risk_version,
+        weights_version=assessment.weights_version,
+    )
+
+
+def _factor(factor: Factor) -> scan_pb2.RiskFactor:
+    return scan_pb2.RiskFactor(
+        name=FACTORS[factor.name],
+        score=factor.score,
+        weight=factor.weight,
+        code=factor.code,
+        evidence={name: str(value) for name, value in factor.evidence},
+    )
+
+
+def lookup_response(answer: Answer) -> scan_pb2.LookupTagResponse:
+    """What was found without a scan."""
+    judgement, seen = answer.judgement, answer.history or NOT_SEEN
+    return scan_pb2.LookupTagResponse(
+        verdict=VERDICTS[judgement.verdict],
+        checks=checks(judgement.checks),
+        degraded=judgement.degraded,
+        product=product_card(answer.card) if answer.card is not None else None,
+        scan_count=min(seen.count, MOST_SCANS),
+        first_scanned_at=timestamp(seen.first_at) if seen.first_at is not None else None,
+        checked_at=timestamp(answer.checked_at),
+        risk=risk(answer.assessment, explain=False) if answer.assessment is not None else None,
+    )
+
+
+async def frames(requests: AsyncIterator[scan_pb2.VerifyStreamRequest]) -> AsyncIterator[Frame]:
+    """The frames of a stream of scans."""
+    async for request in requests:
+        if request.HasField("chunk"):
+            yield Chunk(request.chunk.sequence, request.chunk.tokens)
+        else:
+            yield Header(request.header.with_products)
+
+
+def stream_response(judged: Judged) -> scan_pb2.VerifyStreamResponse:
+    """The results of one chunk."""
+    return scan_pb2.VerifyStreamResponse(
+        sequence=judged.sequence,
+        results=[_token_result(result, judged.with_products) for result in judged.results],
+        checked_at=timestamp(judged.checked_at),
+    )
+
+
+def _token_result(result: Result, with_product: bool) -> scan_pb2.TokenResult:
+    if isinstance(result, Limited):
+        wait = math.ceil(result.retry_after * 1000)
+        return scan_pb2.TokenResult(status=scan_pb2.TOKEN_STATUS_RATE_LIMITED, retry_after_ms=wait)
+    if result is None:
+        return scan_pb2.TokenResult(status=scan_pb2.TOKEN_STATUS_MALFORMED)
+    card, seen = result.card, result.history or NOT_SEEN
+    return scan_pb2.TokenResult(
+        status=scan_pb2.TOKEN_STATUS_SCANNED,
+        verdict=VERDICTS[result.judgement.verdict],
+        degraded=result.judgement.degraded,
+        first_scan=seen.count == 1,
+        scan_count=min(seen.count, MOST_SCANS),
+        product_id=str(card.product_id) if card is not None else "",
+        batch_id=str(card.batch_id) if card is not None else "",
+        product=product_card(card) if with_product and card is not None else None,
+    )
+
+
+def report(request: scan_pb2.ReportFraudRequest, product_id: UUID | None) -> Report:
+    """The report; a code of ours is kept as its product, anything else as it stands."""
+    photo = Photo(request.photo.sha256, request.photo.media_type) if request.HasField("photo") else None
+    return Report(
+        kind=scan_pb2.FraudKind.Name(request.kind).removeprefix("FRAUD_KIND_"),
+        text=request.text,
+        product_id=product_id,
+        code="" if product_id is not None else request.token,
+        contact=request.contact,
+        photo=photo,
+        country_code=request.country_code,
     )
 
 

@@ -1,20 +1,39 @@
-"""How often a code was scanned, and how often a caller may scan: one call to Valkey for both."""
+"""What a scan counts, and how often a caller may scan: one call to Valkey for all scans of an event-loop turn.
 
+While a call is under way the next scans gather for the one after it. Keys carry the hash tag of their shard, so that
+all that one call touches lies on one node of a cluster.
+"""
+
+import asyncio
 import math
-from collections.abc import Sequence
+import struct
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from mesh.clock import Clock
 from mesh.errors import RateLimited
 from mesh.limits import LocalLimiter, Rate
 from mesh.pipeline import Pipeline, ValkeyAwayError, ValkeyRefusedError
 from mesh.presence import Presence
+from scan.caller import Caller
+from scan.counts import MICROSECONDS, Counts
+from scan.stream import stream_key
 
-LIBRARY = (Path(__file__).parent / "functions" / "voketag_scan_v1.lua").read_text()
-SCAN, PROBE = "voketag_scan_v1", "voketag_probe_v1"
-MICROSECONDS = 1_000_000
+LIBRARY = (Path(__file__).parent / "functions" / "voketag_scan_v2.lua").read_text()
+SCAN, PROBE, REPORT = "voketag_scan_v2", "voketag_probe_v2", "voketag_report_v2"
+MOST_AT_ONCE = 200
+GATHER_SECONDS = 0.001
+KNOWS_CALLER, KNOWS_CARD, KNOWS_PLACE = 1, 2, 4
+WHO = struct.Struct(">BIHHHH")
+_TAG = "{0}"
+STREAM = stream_key(0)
+"""Where counted scans wait for the journal."""
+_NOTHING = f"scan:-{_TAG}"
+_CALLER_KEYS = {"d": b"scan:d:{0}:", "s": b"scan:s:{0}:"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,49 +44,131 @@ class History:
     first_at: datetime | None
 
 
-class Counters:
-    """Counts scans and keeps the budget of each address prefix, for all processes together.
+class Budgets(NamedTuple):
+    """How often there may be scans from an address prefix, from a device, of a code, and of a factory's codes."""
 
-    While Valkey is away nothing is counted and each process keeps the budgets on its own.
+    source: Rate
+    device: Rate
+    code: Rate
+    factory: Rate
+
+
+class Sighting(NamedTuple):
+    """A scan to be counted. Ids are 16 bytes; batch and factory are None when the card could not be read.
+
+    `market` is the card's, '' when it has none; `payload` is kept with the counts in the stream.
     """
 
-    def __init__(self, pipeline: Pipeline, fallback: LocalLimiter, rate: Rate, presence: Presence) -> None:
+    event_id: bytes
+    product_id: bytes
+    batch_id: bytes | None
+    factory_id: bytes | None
+    market: str
+    caller: Caller
+    payload: bytes
+
+
+RawIdSource = Callable[[], bytes]
+"""Makes ids of scans: UUIDv7, 16 bytes."""
+
+_Waiting = tuple[Sighting, "asyncio.Future[bytes | int | None]"]
+
+
+class Counters:
+    """Counts scans and keeps the budgets, for all processes together.
+
+    While Valkey is away nothing is counted and each process keeps the budgets of address prefixes on its own.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, fallback: LocalLimiter, budgets: Budgets, clock: Clock, presence: Presence
+    ) -> None:
         self._pipeline = pipeline
+        self._clock = clock
         self._fallback = fallback
-        self._rate = rate
+        self._budgets = budgets
         self._presence = presence
-        self._budget = (round(MICROSECONDS / rate.per_second), rate.burst)
+        self._limits = tuple([part for rate in budgets for part in (round(MICROSECONDS / rate.per_second), rate.burst)])
+        self._gathered: deque[_Waiting] = deque()
+        self._sender: asyncio.Task[None] | None = None
 
     async def load(self) -> None:
         """Gives Valkey the functions. Raises ValkeyAwayError, ValkeyRefusedError."""
         await self._pipeline.call("FUNCTION", "LOAD", "REPLACE", LIBRARY)
 
-    async def scan(self, product_id: bytes, prefix: str) -> History | None:
-        """Counts a scan from an address prefix; None when Valkey is away. Raises RateLimited."""
-        keys = (_counters_key(product_id), _budget_key(prefix))
-        answer = await self._take(prefix, "FCALL", SCAN, 2, *keys, *self._budget)
-        return None if answer is None else History(answer[1], _time(answer[2]))
+    async def scan(self, sighting: Sighting) -> bytes | None:
+        """Counts a scan: what `Counts.read` reads; None when Valkey is away. Raises RateLimited."""
+        answer: asyncio.Future[bytes | int | None] = asyncio.get_running_loop().create_future()
+        self._gathered.append((sighting, answer))
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        told = await answer
+        if isinstance(told, bytes):
+            return told
+        await self._hold_back(sighting.caller, told)
+        return None
 
-    async def probe(self, prefix: str) -> None:
+    async def probe(self, caller: Caller) -> None:
         """Takes a scan of something that is no code of ours from the caller's budget. Raises RateLimited."""
-        await self._take(prefix, "FCALL", PROBE, 1, _budget_key(prefix), *self._budget)
+        keys = [_caller_key("s", caller.source)]
+        if caller.device is not None:
+            keys.append(_caller_key("d", caller.device))
+        await self._hold_back(caller, await self._asked("FCALL", PROBE, len(keys), *keys, *self._limits[:2]))
 
-    async def peek(self, product_id: bytes) -> History | None:
-        """The history without a scan; None when Valkey is away."""
-        answer = await self._asked("HMGET", _counters_key(product_id), "count", "first")
-        if answer is None:
-            return None
-        count, first = answer
-        return History(int(count or 0), _time(int(first)) if first else None)
+    async def peek(self, product_id: bytes, batch_id: bytes | None) -> Counts | None:
+        """What is kept of a product and its batch, without a scan; None when Valkey is away."""
+        keys = _product_key(product_id), _batch_key(batch_id) if batch_id is not None else _NOTHING
+        answer = await self._asked("MGET", *keys)
+        return None if answer is None else Counts.kept(round(self._clock.now().timestamp() * MICROSECONDS), *answer)
 
-    async def _take(self, prefix: str, *words: str | int) -> Sequence[int] | None:
-        answer: Sequence[int] | None = await self._asked(*words)
-        wait = await self._fallback.take(prefix, self._rate) if answer is None else answer[0] / MICROSECONDS
-        if wait > 0:
-            raise RateLimited(retry_after=wait, seconds=math.ceil(wait))
-        return answer
+    async def close(self) -> None:
+        """Waits for what was gathered."""
+        if self._sender is not None:
+            await self._sender
 
-    async def _asked(self, *words: str | int) -> Any:
+    async def _hold_back(self, caller: Caller, wait: int | None) -> None:
+        """`wait` in microseconds, None when Valkey did not say."""
+        if wait is None:
+            seconds = await self._fallback.take(caller.source.hex(), self._budgets.source)
+        else:
+            seconds = wait / MICROSECONDS
+        if seconds > 0:
+            raise RateLimited(retry_after=seconds, seconds=math.ceil(seconds))
+
+    async def _send(self) -> None:
+        """One call at a time. Among others a scan waits a moment for more of them: fewer wake-ups cost less."""
+        crowded = False
+        try:
+            while self._gathered:
+                await asyncio.sleep(GATHER_SECONDS if crowded else 0)
+                batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), MOST_AT_ONCE))]
+                crowded = len(batch) > 1
+                answers = await self._asked(*self._words([sighting for sighting, _ in batch]))
+                for place, (_, answer) in enumerate(batch):
+                    if not answer.done():
+                        answer.set_result(None if answers is None else answers[place])
+        finally:
+            self._sender = None
+            for _, answer in self._gathered:
+                if not answer.done():
+                    answer.set_result(None)
+
+    def _words(self, sightings: Sequence[Sighting]) -> list[str | bytes | int]:
+        keys: list[str | bytes | int] = [STREAM, _day_key(self._clock.now())]
+        arguments: list[str | bytes | int] = [*self._limits]
+        for sighting in sightings:
+            product_id, caller = sighting.product_id, sighting.caller
+            keys += (
+                _product_key(product_id),
+                _caller_key("d", caller.device) if caller.device is not None else _NOTHING,
+                _caller_key("s", caller.source),
+                _batch_key(sighting.batch_id) if sighting.batch_id is not None else _NOTHING,
+                b"scan:f:{0}:" + sighting.factory_id if sighting.factory_id is not None else _NOTHING,
+            )
+            arguments += (sighting.event_id, product_id, _who(sighting), sighting.payload)
+        return ["FCALL", SCAN, len(keys), *keys, *arguments]
+
+    async def _asked(self, *words: str | bytes | int) -> Any:
         """The answer; None when there is none to be had. Valkey that has lost its functions gets them again, once."""
         try:
             try:
@@ -86,13 +187,39 @@ class Counters:
         return answer
 
 
-def _counters_key(product_id: bytes) -> str:
-    return f"scan:{{{product_id.hex()}}}"
+def _who(sighting: Sighting) -> bytes:
+    device, source, place = sighting.caller.device, sighting.caller.source, sighting.caller.place
+    flags = (
+        (KNOWS_CALLER if device is not None else 0)
+        | (KNOWS_CARD if sighting.factory_id is not None else 0)
+        | (KNOWS_PLACE if place is not None else 0)
+    )
+    return WHO.pack(
+        flags,
+        int.from_bytes(device[:4]) if device is not None else 0,
+        int.from_bytes(source[:2]),
+        _country(place.country) if place is not None else 0,
+        place.cell if place is not None else 0,
+        _country(sighting.market),
+    )
 
 
-def _budget_key(prefix: str) -> str:
-    return f"scan:budget:{{{prefix}}}"
+def _country(code: str) -> int:
+    """Two ASCII letters as a number; 0 for anything else, which no country is compared with."""
+    return int.from_bytes(code.encode()) if len(code) == 2 and code.isascii() else 0
 
 
-def _time(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / MICROSECONDS, UTC)
+def _product_key(product_id: bytes) -> bytes:
+    return b"scan:p:{0}:" + product_id
+
+
+def _batch_key(batch_id: bytes) -> bytes:
+    return b"scan:b:{0}:" + batch_id
+
+
+def _caller_key(kind: str, name: bytes) -> bytes:
+    return _CALLER_KEYS[kind] + name
+
+
+def _day_key(day: datetime) -> str:
+    return f"scan:day:{_TAG}:{day:%Y%m%d}"

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from scan.card import Card
 from scan.language import Language
-from scan.verdict import ANCHORED, REFUSED, Outcome
+from scan.verdict import ANCHORED, REFUSED, Outcome, Verdict
 from scan.verify import Answer
 from trust.token import fold
 
@@ -27,6 +27,7 @@ STEPS = (
     ("anchor_on_chain", "NOT_CHECKED", "not_checked"),
 )
 """What web/check.mjs can say of a receipt: the step, its outcome, and how the page marks it."""
+SUSPECTED = frozenset({Verdict.SUSPICIOUS, Verdict.LIKELY_COPY, Verdict.BLOCKED})
 IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 NAMED = ("name", "gtin", "market")
 BUILT = frozenset({"ANCHORING", ANCHORED})
@@ -65,6 +66,7 @@ class Page:
             card=card,
             attributes=_attributes(card, language) if card else (),
             checks=_checks(answer) if answer else (),
+            found=_found(answer, language) if answer else (),
             groups=groups if answer else [_shortened(text)],
             receipt=f"/api/receipt/{code}" if card and card.batch_state in BUILT else None,
             withdrawn=card is not None and card.batch_state in REFUSED,
@@ -96,6 +98,17 @@ def _attributes(card: Card, language: Language) -> list[tuple[str, str]]:
     named = [(language.texts[f"product.{key}"], card.attributes[key]) for key in NAMED if key in card.attributes]
     others = [(key.replace("_", " ").capitalize(), card.attributes[key]) for key in card.attributes if key not in NAMED]
     return [*named, (language.texts["product.factory"], card.factory_name), *others]
+
+
+def _found(answer: Answer, language: Language) -> list[str]:
+    """What speaks against the code, in words; nothing where the verdict is that nothing does."""
+    if answer.assessment is None or answer.judgement.verdict not in SUSPECTED:
+        return []
+    return [
+        language.texts[f"risk.{factor.name.value}.{factor.code}"].format(**dict(factor.evidence))
+        for factor in answer.assessment.factors
+        if factor.score
+    ]
 
 
 def _checks(answer: Answer) -> list[tuple[str, str]]:

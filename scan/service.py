@@ -1,6 +1,7 @@
 """The RPCs of voketag.scan.v1.ScanService."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Any
 
 from google.api.httpbody_pb2 import HttpBody
@@ -8,29 +9,72 @@ from grpc.aio import ServicerContext
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 from mesh.errors import TokenMalformed
+from mesh.idempotency import RequestKey
 from mesh.identity import CLIENT_ADDRESS, address_prefix, peer_address
 from scan import convert
+from scan.caller import Callers
+from scan.chunks import Streams
 from scan.language import Language, preferred
 from scan.page import Page
 from scan.receipt import Receipts
+from scan.reports import Reports
 from scan.verify import Verifier
 
 Context = ServicerContext[Any, Any]
 
 
 class ScanService(scan_pb2_grpc.ScanServiceServicer):
-    """Verdicts, receipts and the page."""
+    """Verdicts, receipts, reports and the page."""
 
-    def __init__(self, verifier: Verifier, receipts: Receipts, page: Page, languages: Mapping[str, Language]) -> None:
+    def __init__(
+        self,
+        verifier: Verifier,
+        streams: Streams,
+        receipts: Receipts,
+        reports: Reports,
+        *,
+        callers: Callers,
+        page: Page,
+        languages: Mapping[str, Language],
+    ) -> None:
         self._verifier = verifier
+        self._callers = callers
+        self._streams = streams
         self._receipts = receipts
+        self._reports = reports
         self._page = page
         self._languages = languages
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         """Records a scan and gives its verdict."""
-        answer = await self._verifier.scan(request.token, _prefix(context), typed=request.typed)
-        return convert.verify_response(answer)
+        metadata = _metadata(context)
+        caller = self._callers.name(_address(metadata, context), metadata)
+        answer = await self._verifier.scan(request.token, caller, typed=request.typed)
+        return convert.verify_response(answer, explain=request.explain)
+
+    async def VerifyStream(
+        self, request_iterator: AsyncIterator[scan_pb2.VerifyStreamRequest], context: Context
+    ) -> AsyncIterator[scan_pb2.VerifyStreamResponse]:
+        """Records scans by the chunk and gives their verdicts."""
+        metadata = _metadata(context)
+        caller = self._callers.crowd(_address(metadata, context), metadata)
+        async with aclosing(self._streams.run(convert.frames(request_iterator), caller)) as chunks:
+            async for judged in chunks:
+                yield convert.stream_response(judged)
+
+    async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
+        """Gives a verdict and records nothing."""
+        answer = await self._verifier.look(request.token)
+        await context.send_initial_metadata((("cache-control", "no-store"),))
+        return convert.lookup_response(answer)
+
+    async def ReportFraud(self, request: scan_pb2.ReportFraudRequest, context: Context) -> scan_pb2.ReportFraudResponse:
+        """Takes a report."""
+        key = RequestKey.of("/voketag.scan.v1.ScanService/ReportFraud", request.request_id, request)
+        product_id = await self._verifier.product(request.token)
+        prefix = address_prefix(_address(_metadata(context), context))
+        case_id = await self._reports.take(key, prefix, convert.report(request, product_id))
+        return scan_pb2.ReportFraudResponse(case_id=str(case_id))
 
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
         """Gives the receipt of a product."""
@@ -57,12 +101,9 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         return convert.body("text/html; charset=utf-8", page)
 
 
-def _prefix(context: Context) -> str:
-    """The neighbourhood that the call comes from; gRPC's own idea of it costs, and is wanted without an edge only."""
-    for key, value in context.invocation_metadata() or ():
-        if key == CLIENT_ADDRESS:
-            return address_prefix(str(value))
-    return address_prefix(peer_address(context.peer()))
+def _address(metadata: Mapping[str, str], context: Context) -> str:
+    """The caller's; gRPC's own idea of it costs, and is wanted without an edge only."""
+    return metadata.get(CLIENT_ADDRESS) or peer_address(context.peer())
 
 
 def _metadata(context: Context) -> Mapping[str, str]:

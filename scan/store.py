@@ -1,8 +1,9 @@
-"""What scan reads from PostgreSQL: the factory's view of products."""
+"""What scan has in PostgreSQL: the factory's view of products, which it reads, the salts of the days, and reports."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -11,12 +12,15 @@ import asyncpg
 import orjson
 from asyncpg.pool import PoolConnectionProxy
 
-from mesh.database import load_queries, reached
+from mesh.database import Connection, load_queries, reached
 from scan.card import Card
 from scan.receipt import Tree
+from scan.report import Report
 from trust.tiles import Tile
 
 READ_SECONDS = 1.0
+WRITE_SECONDS = 3.0
+RETRY_SECONDS = 1.0
 
 
 class Lane:
@@ -52,7 +56,7 @@ class Lane:
 
 
 class Store:
-    """Products, read only."""
+    """Products, read only; salts and reports."""
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
@@ -60,6 +64,7 @@ class Store:
         queries = load_queries(Path(__file__).parent / "sql")
         self._cards: str = queries.cards_by_product.sql
         self._tree: str = queries.tree_by_product.sql
+        self._sql = queries
 
     async def cards(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
         """The cards of those products that exist, by id of 16 bytes. Raises DependencyUnavailable."""
@@ -76,11 +81,73 @@ class Store:
         tiles = zip(row["tile_levels"], row["tile_indexes"], row["tile_hashes"], strict=True)
         return Tree(row["batch_root"], row["tree_size"], tuple([Tile(*tile) for tile in tiles]))
 
+    async def salts(self, wanted: Mapping[date, bytes], *, before: date) -> Mapping[date, bytes]:
+        """See scan.salts.SaltStore. Raises DependencyUnavailable."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection, connection.transaction():
+                await self._sql.make_salts(connection, days=list(wanted), salts=list(wanted.values()))
+                await self._sql.destroy_salts(connection, before=before)
+                rows = self._sql.select_salts(connection)
+                return {row["day"]: row["salt"] async for row in rows}
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection in a transaction that commits when the block ends well, and ends with it when that takes long.
+
+        Raises DependencyUnavailable with the time to come back; whether it has committed is then not known.
+        """
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                late = asyncio.get_running_loop().call_later(WRITE_SECONDS, connection.terminate)
+                try:
+                    async with connection.transaction():
+                        yield connection
+                finally:
+                    late.cancel()
+
+    async def turn_salts(self, connection: Connection) -> Sequence[bytes]:
+        """The salts of callers' pseudonyms, of today and, if there is one, of yesterday; older ones are destroyed."""
+        return [row["salt"] async for row in self._sql.turn_salts(connection)]
+
+    async def open_case(self, connection: Connection, report: Report, callers: Sequence[bytes]) -> UUID | None:
+        """The case that one of these callers opened on the same code within a day; nobody else opens one meanwhile."""
+        subject = str(report.product_id or report.code)
+        await self._sql.lock_subject(connection, subject=subject)
+        columns = {"product_id": report.product_id, "code": report.code}
+        case_id: UUID | None = await self._sql.open_case(connection, callers=callers, **columns)
+        return case_id
+
+    async def case_of(self, connection: Connection, report_id: UUID) -> UUID:
+        """The case of a report that was made before."""
+        case_id: UUID = await self._sql.case_of(connection, report_id=report_id)
+        return case_id
+
+    async def insert_report(
+        self, connection: Connection, report: Report, *, report_id: UUID, case_id: UUID, caller: bytes
+    ) -> None:
+        """A report and, apart from it, its contact."""
+        await self._sql.insert_report(
+            connection,
+            report_id=report_id,
+            case_id=case_id,
+            kind=report.kind,
+            text=report.text,
+            product_id=report.product_id,
+            code=report.code,
+            caller=caller,
+            photo_sha256=report.photo.sha256 if report.photo else None,
+            photo_media_type=report.photo.media_type if report.photo else None,
+            country_code=report.country_code,
+        )
+        if report.contact:
+            await self._sql.insert_contact(connection, report_id=report_id, contact=report.contact)
+
 
 def _card(row: Any) -> Card:
     return Card(
         product_id=row["product_id"],
         batch_id=row["batch_id"],
+        factory_id=row["factory_id"],
         index=row["product_index"],
         kid=row["kid"],
         product_state=row["product_state"],

@@ -1,31 +1,24 @@
 """What follows from what was found: a verdict and its checks. Pure: the same findings give the same judgement."""
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import Enum
 
-from scan.card import Found
+from scan.card import Card, Found
 from scan.counters import History
+from scan.factors import WITHDRAWN
+from scan.risk import HISTORY, Assessment, Level
 from trust.token import Checked, KeyState
 
 ANCHORED = "COMPLETED"
 REFUSED = frozenset({"CANCELLED", "FAILED"})
 
 
-class ProductState(IntEnum):
-    """The states in which nobody should have a product, as the view of product cards numbers them."""
-
-    RECALLED = 5
-    STOLEN = 6
-    DESTROYED = 8
-
-
-WITHDRAWN = frozenset(ProductState)
-
-
 class Verdict(Enum):
     """What we say about a code."""
 
     GENUINE_CODE = "genuine"
+    SUSPICIOUS = "suspicious"
+    LIKELY_COPY = "likely_copy"
     BLOCKED = "blocked"
     UNKNOWN_CODE = "unknown"
 
@@ -36,6 +29,10 @@ class Outcome(Enum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_CHECKED = "not_checked"
+
+
+RAISED = {Level.SUSPICIOUS: Verdict.SUSPICIOUS, Level.LIKELY_COPY: Verdict.LIKELY_COPY}
+"""What becomes of a code that is genuine otherwise; a risk never lowers BLOCKED, nor makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +66,34 @@ def issued(checked: Checked, found: Found | None) -> bool:
     return found is None or (found.card is not None and found.card.kid == checked.kid)
 
 
-def judge(checked: Checked, found: Found | None, history: History | None) -> Judgement:
-    """The judgement on an issued token; `found` is None when PostgreSQL is away, `history` when Valkey is."""
+def withdrawn(card: Card | None) -> bool:
+    """Whether the factory says that nobody should have this product."""
+    return card is not None and (card.batch_state in REFUSED or card.product_state in WITHDRAWN)
+
+
+def blocked(checked: Checked, card: Card | None) -> bool:
+    """Whether the code is BLOCKED, whatever its scans look like."""
+    return checked.state is KeyState.REVOKED or withdrawn(card)
+
+
+def judge(
+    checked: Checked, found: Found | None, history: History | None, assessment: Assessment | None = None
+) -> Judgement:
+    """The judgement on an issued token; `found` is None when PostgreSQL is away, `history` when Valkey is.
+
+    Without an `assessment` the risk was not looked at. The scan history fails when it is what raised the verdict.
+    """
     card = found.card if found is not None else None
-    revoked = checked.state is KeyState.REVOKED
-    refused = card is not None and (card.batch_state in REFUSED or card.product_state in WITHDRAWN)
+    revoked, refused = checked.state is KeyState.REVOKED, withdrawn(card)
+    raised = RAISED.get(assessment.level) if assessment is not None else None
+    spread = raised is not None and assessment is not None and assessment.leading in HISTORY
     checks = Checks(
         tag=Outcome.FAILED if revoked else Outcome.PASSED,
         product=_outcome(known=card is not None, good=not refused),
-        scan_history=_outcome(known=history is not None),
+        scan_history=_outcome(known=history is not None, good=not spread),
         anchor=_outcome(known=card is not None and card.batch_state == ANCHORED),
     )
-    verdict = Verdict.BLOCKED if revoked or refused else Verdict.GENUINE_CODE
+    verdict = Verdict.BLOCKED if blocked(checked, card) else raised or Verdict.GENUINE_CODE
     return Judgement(verdict, checks, degraded=found is None or not found.fresh or history is None)
 
 

@@ -23,6 +23,7 @@ from mesh.local.valkey import ValkeyServer
 PORTS = (
     *("postgres", "valkey", "chain", "scan", "factory", "anchor", "edge", "internal", "envoy_admin"),
     *("scan_metrics", "factory_metrics", "factory_worker_metrics", "anchor_metrics", "anchor_submitter_metrics"),
+    "scan_journal_metrics",
 )
 MIGRATED = ("factory", "scan", "anchor")
 FUNDS = 10**20
@@ -137,6 +138,7 @@ class LocalMesh:
             process("scan", "scan", port="scan"),
             process("factory", "factory", port="factory"),
             process("anchor", "anchor", port="anchor"),
+            process("scan-journal", "scan", "journal", port=None),
             process("factory-worker", "factory", "work", port=None),
             process("anchor-submitter", "anchor", "submit", port=None),
         ]

@@ -53,7 +53,7 @@ async def serve(port: int, count: int, index: int) -> None:
     parts = ServerParts(
         settings=settings,
         contracts=[scan_pb2],
-        register=[(scan_pb2_grpc.add_ScanServiceServicer_to_server, Echo())],
+        register=[(scan_pb2_grpc.add_ScanServiceServicer_to_server, Echo())],  # type: ignore[abstract]
         authenticators={},
         limiter=LocalLimiter(SystemClock()),
         checks={"file": healthy},

@@ -51,6 +51,19 @@ async def test_streams_pass_with_messages_far_over_the_json_limit(edge: Edge) ->
     assert watched == [factory_pb2.BATCH_STATE_PENDING, factory_pb2.BATCH_STATE_COMPLETED]
 
 
+async def test_a_stream_of_scans_passes_both_ways_at_once(edge: Edge) -> None:
+    async with grpc.aio.insecure_channel(edge.public.target) as channel:
+        call = scan_pb2_grpc.ScanServiceStub(channel).VerifyStream()
+        for number in range(4, 8):
+            chunk = scan_pb2.TokenChunk(sequence=number, tokens=["0" * 50] * 500)
+            await call.write(scan_pb2.VerifyStreamRequest(chunk=chunk))
+            answer = await call.read()
+            assert isinstance(answer, scan_pb2.VerifyStreamResponse)
+            assert (answer.sequence, len(answer.results)) == (number, 500)
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+
+
 async def test_methods_for_services_are_unimplemented_at_the_edge(edge: Edge) -> None:
     async with grpc.aio.insecure_channel(edge.public.target) as channel:
         error = await failure(anchor_pb2_grpc.AnchorServiceStub(channel).SubmitRoot(anchor_pb2.SubmitRootRequest()))

@@ -1,6 +1,7 @@
 """What JSON callers get from the edge."""
 
 import asyncio
+import base64
 import io
 import json
 from functools import partial
@@ -28,6 +29,7 @@ async def test_a_verdict_comes_as_json_with_every_scalar_in_lower_camel_case(edg
         "degraded": False,
         "firstScan": False,
         "scanCount": 0,
+        "recorded": False,
     }
 
 
@@ -41,6 +43,31 @@ async def test_a_page_keeps_its_content_type_and_its_own_content_policy(edge: Ed
 async def test_a_receipt_is_the_service_s_own_document(edge: Edge) -> None:
     reply = await edge.public.call("GET", "/api/receipt/ABC")
     assert (reply.headers["content-type"], reply.body) == ("application/json", b'{"receipt": 1}')
+
+
+async def test_a_look_at_a_tag_is_a_get(edge: Edge) -> None:
+    reply = await edge.public.call("GET", "/api/tag/ABC")
+    assert (reply.status, reply.json["verdict"], reply.json["scanCount"]) == (200, "VERDICT_GENUINE_CODE", 3)
+    assert "firstScan" not in reply.json
+    assert_refused(await edge.public.call("GET", "/api/tag/ABC?typed=true"), status=400)
+    assert_unknown(await edge.public.call("POST", "/api/tag/ABC", json={}))
+
+
+async def test_a_report_passes_with_its_enum_and_bytes(edge: Edge) -> None:
+    photo = {"sha256": base64.b64encode(bytes(32)).decode(), "mediaType": "image/png"}
+    body = {"requestId": "x", "text": "é", "kind": "FRAUD_KIND_PACK_DIFFERS", "photo": photo}
+    reply = await edge.public.call("POST", "/api/fraud/report", json=body)
+    assert (reply.status, reply.json) == (200, {"caseId": f"3-é-{bytes(32).hex()}"})
+
+
+@pytest.mark.parametrize(
+    "body", ['{"kind": "NOPE"}', '{"photo": {"sha": 1}}', '{"photo": {"sha256": "%"}}', '{"text": 1}', '{"nope": 1}']
+)
+async def test_reports_that_do_not_fit_are_refused(edge: Edge, body: str) -> None:
+    headers = {"content-type": "application/json"}
+    assert_refused(await edge.public.call("POST", "/api/fraud/report", data=body, headers=headers), status=400)
+    plain = await edge.public.call("POST", "/api/fraud/report", data=b"{}", headers={"content-type": "text/plain"})
+    assert_refused(plain, status=415)
 
 
 @pytest.mark.parametrize("name", ["page_size", "pageSize"])

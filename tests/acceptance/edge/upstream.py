@@ -70,6 +70,24 @@ class Canned(
             await refuse(context, grpc.StatusCode[code], reason)
         return scan_pb2.VerifyResponse(verdict=scan_pb2.VERDICT_GENUINE_CODE)
 
+    async def VerifyStream(
+        self, requests: AsyncIterator[scan_pb2.VerifyStreamRequest], context: Context
+    ) -> AsyncIterator[scan_pb2.VerifyStreamResponse]:
+        self.seen(context)
+        async for request in requests:
+            results = [scan_pb2.TokenResult(product_id=token) for token in request.chunk.tokens]
+            yield scan_pb2.VerifyStreamResponse(sequence=request.chunk.sequence, results=results)
+
+    async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
+        self.seen(context)
+        return scan_pb2.LookupTagResponse(
+            verdict=scan_pb2.VERDICT_GENUINE_CODE, scan_count=len(request.token), checked_at=NOW
+        )
+
+    async def ReportFraud(self, request: scan_pb2.ReportFraudRequest, context: Context) -> scan_pb2.ReportFraudResponse:
+        self.seen(context)
+        return scan_pb2.ReportFraudResponse(case_id=f"{request.kind}-{request.text}-{request.photo.sha256.hex()}")
+
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
         self.seen(context)
         return HttpBody(content_type="application/json", data=b'{"receipt": 1}')

@@ -17,13 +17,14 @@ from factory.config import FactorySettings, WorkerSettings
 from mesh.config import LogSettings, OwnerSettings, Settings
 from mesh.contract import methods
 from mesh.policy import PUBLIC
-from scan.config import ScanSettings
+from scan.config import JournalSettings, ScanSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = ROOT / "deploy" / "k8s" / "base"
 NAME = "app.kubernetes.io/name"
 SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "scan": (ScanSettings,),
+    "scan-journal": (JournalSettings,),
     "factory": (FactorySettings,),
     "factory-worker": (WorkerSettings,),
     "anchor": (ServeSettings,),

@@ -57,9 +57,13 @@ async def stand(tmp_path_factory: pytest.TempPathFactory, anchor: FinalAnchor) -
 async def test_nothing_acknowledged_is_lost_whoever_dies(stand: Stand, seed: int, row_count: int) -> None:
     async with asyncio.timeout(PATIENCE_SECONDS), stand.running():
         factory_id, key = await persistently(stand.door.new_factory)
-        async with stand.door.returning(factory_id, key) as customer, receiving() as receiver, hooks(customer) as asking:
+        async with (
+            stand.door.returning(factory_id, key) as customer,
+            receiving() as receiver,
+            hooks(customer) as asking,
+        ):
             request_id = str(uuid4())
-            endpoint = await persistently(lambda: asking.create(receiver.url, request_id=request_id))
+            endpoint = await persistently(lambda: asked.create(receiver.url, request_id=request_id))
             clients = Clients(customer, row_count)
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(clients.run())

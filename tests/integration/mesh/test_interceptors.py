@@ -46,7 +46,7 @@ def grpc_add_to_server() -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def grpc_servicer() -> Echo:
-    return Refusing()
+    return Refusing()  # type: ignore[abstract]
 
 
 @pytest_asyncio.fixture(**ONCE)

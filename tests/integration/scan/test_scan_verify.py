@@ -192,7 +192,7 @@ async def test_valkey_that_lost_its_functions_gets_them_again(stub: Stub, databa
     async with redis.asyncio.Redis.from_url(
         environment["VOKETAG_VALKEY_URL"], password=environment["VOKETAG_VALKEY_PASSWORD"]
     ) as client:
-        await client.function_delete("voketag_scan_v1")
+        await client.function_delete("voketag_scan_v2")
     answer = await verify(stub, token)
     assert answer.first_scan
     assert not answer.degraded

@@ -183,6 +183,8 @@ class Service:
             "VOKETAG_VALKEY_PASSWORD": PASSWORD,
             "VOKETAG_KEYRING": KEYRING,
             "VOKETAG_ANCHOR_TARGET": anchor_target,
+            "VOKETAG_CODE_PER_SECOND": "100000",
+            "VOKETAG_PLACES": "edge",
             "VOKETAG_DRAIN_SECONDS": "0",
             "VOKETAG_GRACE_SECONDS": "1",
             **settings,

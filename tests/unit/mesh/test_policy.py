@@ -58,7 +58,7 @@ def test_every_method_of_the_contracts_has_its_rule() -> None:
 
 
 def test_unlike_mutations_every_request_id_is_a_uuid() -> None:
-    for module in (factory_pb2, account_pb2, lifecycle_pb2, table_pb2, webhook_pb2, anchor_pb2):
+    for module in (scan_pb2, factory_pb2, account_pb2, lifecycle_pb2, table_pb2, webhook_pb2, anchor_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 access = method.GetOptions().Extensions[access_pb2.access]

@@ -36,7 +36,7 @@ LIMITS = Limits(capacity=3, fresh_seconds=2.0, stale_seconds=60.0)
 
 
 def card(product_id: bytes) -> Card:
-    return Card(UUID(bytes=product_id), UUID(int=1), 0, 1, 0, "PENDING", "Factory", {})
+    return Card(UUID(bytes=product_id), UUID(int=1), UUID(int=9), 0, 1, 0, "PENDING", "Factory", {})
 
 
 def product(number: int) -> bytes:

@@ -71,7 +71,7 @@ class Document(HTMLParser):
 
 def card(state: str = "COMPLETED", **attributes: str) -> Card:
     given = attributes or {"name": "Café", "gtin": "07613269795179", "market": "BR"}
-    return Card(PRODUCT, UUID(int=7), 3, 1, 0, state, "Fábrica & Filhos", given)
+    return Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, 0, state, "Fábrica & Filhos", given)
 
 
 def answered(
@@ -137,7 +137,7 @@ def test_the_policy_allows_the_page_and_nothing_else(case: str) -> None:
 
 @pytest.mark.parametrize("field", ["name", "gtin", "market", "note"])
 def test_hostile_attributes_stay_text(field: str) -> None:
-    hostile = Card(PRODUCT, UUID(int=7), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
+    hostile = Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
     judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, NOW))
     document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, NOW), NOW), LANGUAGES["en"]))
     assert document.within("script") == Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).within("script")

@@ -20,7 +20,7 @@ STATES = ("RECEIVING", "PENDING", "PROCESSING", "ANCHORING", "COMPLETED", "FAILE
 
 
 def card(state: str = "COMPLETED", kid: int = 1, product_state: int = 0) -> Card:
-    return Card(ID, UUID(int=7), 0, kid, product_state, state, "Factory", {})
+    return Card(ID, UUID(int=7), UUID(int=9), 0, kid, product_state, state, "Factory", {})
 
 
 def code(state: KeyState = KeyState.SIGNING) -> Checked:

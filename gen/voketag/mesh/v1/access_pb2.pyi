@@ -67,6 +67,8 @@ class _RateClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateClass.V
     """Scans: the handler takes it from the budget in its one call to Valkey."""
     RATE_CLASS_INTERNAL: _RateClass.ValueType  # 5
     """Calls between services: not limited here."""
+    RATE_CLASS_REPORT: _RateClass.ValueType  # 6
+    """Reports of anyone, which people read: a few at once, then one a minute."""
 
 class RateClass(_RateClass, metaclass=_RateClassEnumTypeWrapper):
     """The budget that a call is taken from."""
@@ -83,6 +85,8 @@ RATE_CLASS_SCAN: RateClass.ValueType  # 4
 """Scans: the handler takes it from the budget in its one call to Valkey."""
 RATE_CLASS_INTERNAL: RateClass.ValueType  # 5
 """Calls between services: not limited here."""
+RATE_CLASS_REPORT: RateClass.ValueType  # 6
+"""Reports of anyone, which people read: a few at once, then one a minute."""
 Global___RateClass: _TypeAlias = RateClass  # noqa: Y015
 
 @_typing.final

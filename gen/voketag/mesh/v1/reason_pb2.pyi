@@ -63,7 +63,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_SEQUENCE_CONFLICT: _Reason.ValueType  # 19
     """A chunk repeats committed rows with other content or bounds. FAILED_PRECONDITION."""
     REASON_CHUNK_SIZE: _Reason.ValueType  # 20
-    """A chunk has no rows or more than 1,000. INVALID_ARGUMENT."""
+    """A chunk has no rows or tokens, or more than `limit` in the metadata. INVALID_ARGUMENT."""
     REASON_ANCHOR_CONFLICT: _Reason.ValueType  # 21
     """The root of this subject was submitted before with another value. ALREADY_EXISTS."""
     REASON_RECEIPT_NOT_READY: _Reason.ValueType  # 22
@@ -90,6 +90,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No such endpoint for this caller. NOT_FOUND."""
     REASON_DELIVERY_NOT_FOUND: _Reason.ValueType  # 32
     """No such delivery for this caller. NOT_FOUND."""
+    REASON_SEQUENCE_BROKEN: _Reason.ValueType  # 33
+    """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -137,7 +139,7 @@ REASON_SEQUENCE_GAP: Reason.ValueType  # 18
 REASON_SEQUENCE_CONFLICT: Reason.ValueType  # 19
 """A chunk repeats committed rows with other content or bounds. FAILED_PRECONDITION."""
 REASON_CHUNK_SIZE: Reason.ValueType  # 20
-"""A chunk has no rows or more than 1,000. INVALID_ARGUMENT."""
+"""A chunk has no rows or tokens, or more than `limit` in the metadata. INVALID_ARGUMENT."""
 REASON_ANCHOR_CONFLICT: Reason.ValueType  # 21
 """The root of this subject was submitted before with another value. ALREADY_EXISTS."""
 REASON_RECEIPT_NOT_READY: Reason.ValueType  # 22
@@ -164,4 +166,6 @@ REASON_ENDPOINT_NOT_FOUND: Reason.ValueType  # 31
 """No such endpoint for this caller. NOT_FOUND."""
 REASON_DELIVERY_NOT_FOUND: Reason.ValueType  # 32
 """No such delivery for this caller. NOT_FOUND."""
+REASON_SEQUENCE_BROKEN: Reason.ValueType  # 33
+"""A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

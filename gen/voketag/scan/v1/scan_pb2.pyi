@@ -30,8 +30,12 @@ class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.Value
     """Not used."""
     VERDICT_GENUINE_CODE: _Verdict.ValueType  # 1
     """We issued this code and nothing speaks against it. It does not prove the item: a copied label carries it too."""
+    VERDICT_SUSPICIOUS: _Verdict.ValueType  # 2
+    """The code is ours, and what we see around it is out of the ordinary. Scans alone never say more than this."""
+    VERDICT_LIKELY_COPY: _Verdict.ValueType  # 3
+    """The code is ours, and copies of it are in use: scans say so, and somebody who is known to us besides."""
     VERDICT_BLOCKED: _Verdict.ValueType  # 4
-    """The code is ours, and its batch was cancelled or its signing key revoked: do not trust the item."""
+    """The code is ours, and its batch was cancelled, its product withdrawn or its signing key revoked: do not trust the item."""
     VERDICT_UNKNOWN_CODE: _Verdict.ValueType  # 5
     """We did not issue this code."""
 
@@ -42,8 +46,12 @@ VERDICT_UNSPECIFIED: Verdict.ValueType  # 0
 """Not used."""
 VERDICT_GENUINE_CODE: Verdict.ValueType  # 1
 """We issued this code and nothing speaks against it. It does not prove the item: a copied label carries it too."""
+VERDICT_SUSPICIOUS: Verdict.ValueType  # 2
+"""The code is ours, and what we see around it is out of the ordinary. Scans alone never say more than this."""
+VERDICT_LIKELY_COPY: Verdict.ValueType  # 3
+"""The code is ours, and copies of it are in use: scans say so, and somebody who is known to us besides."""
 VERDICT_BLOCKED: Verdict.ValueType  # 4
-"""The code is ours, and its batch was cancelled or its signing key revoked: do not trust the item."""
+"""The code is ours, and its batch was cancelled, its product withdrawn or its signing key revoked: do not trust the item."""
 VERDICT_UNKNOWN_CODE: Verdict.ValueType  # 5
 """We did not issue this code."""
 Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
@@ -108,6 +116,110 @@ CHECK_OUTCOME_NOT_CHECKED: CheckOutcome.ValueType  # 3
 """It was not done: a part of us was away, it needs time, or an earlier check made it pointless."""
 Global___CheckOutcome: _TypeAlias = CheckOutcome  # noqa: Y015
 
+class _RiskFactorName:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RiskFactorNameEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RiskFactorName.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RISK_FACTOR_NAME_UNSPECIFIED: _RiskFactorName.ValueType  # 0
+    """Not used."""
+    RISK_FACTOR_NAME_COPIES: _RiskFactorName.ValueType  # 1
+    """Sessions of many callers, in several regions, back and forth."""
+    RISK_FACTOR_NAME_DEVICES: _RiskFactorName.ValueType  # 2
+    """More callers than other products of the batch have."""
+    RISK_FACTOR_NAME_TRAVEL: _RiskFactorName.ValueType  # 3
+    """Different devices one after the other, faster than anything travels."""
+    RISK_FACTOR_NAME_MARKET: _RiskFactorName.ValueType  # 4
+    """Outside the market that the product is meant for."""
+    RISK_FACTOR_NAME_VELOCITY: _RiskFactorName.ValueType  # 5
+    """A caller that scans faster than a hand does."""
+    RISK_FACTOR_NAME_LIFECYCLE: _RiskFactorName.ValueType  # 6
+    """What the factory says of the product."""
+    RISK_FACTOR_NAME_REPORTS: _RiskFactorName.ValueType  # 7
+    """Reports on the product, and wrong codes tried by this caller."""
+
+class RiskFactorName(_RiskFactorName, metaclass=_RiskFactorNameEnumTypeWrapper):
+    """What a risk is made of."""
+
+RISK_FACTOR_NAME_UNSPECIFIED: RiskFactorName.ValueType  # 0
+"""Not used."""
+RISK_FACTOR_NAME_COPIES: RiskFactorName.ValueType  # 1
+"""Sessions of many callers, in several regions, back and forth."""
+RISK_FACTOR_NAME_DEVICES: RiskFactorName.ValueType  # 2
+"""More callers than other products of the batch have."""
+RISK_FACTOR_NAME_TRAVEL: RiskFactorName.ValueType  # 3
+"""Different devices one after the other, faster than anything travels."""
+RISK_FACTOR_NAME_MARKET: RiskFactorName.ValueType  # 4
+"""Outside the market that the product is meant for."""
+RISK_FACTOR_NAME_VELOCITY: RiskFactorName.ValueType  # 5
+"""A caller that scans faster than a hand does."""
+RISK_FACTOR_NAME_LIFECYCLE: RiskFactorName.ValueType  # 6
+"""What the factory says of the product."""
+RISK_FACTOR_NAME_REPORTS: RiskFactorName.ValueType  # 7
+"""Reports on the product, and wrong codes tried by this caller."""
+Global___RiskFactorName: _TypeAlias = RiskFactorName  # noqa: Y015
+
+class _TokenStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TokenStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TokenStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TOKEN_STATUS_UNSPECIFIED: _TokenStatus.ValueType  # 0
+    """Not used."""
+    TOKEN_STATUS_SCANNED: _TokenStatus.ValueType  # 1
+    """It was scanned, and there is a verdict."""
+    TOKEN_STATUS_MALFORMED: _TokenStatus.ValueType  # 2
+    """The text is not a token in its canonical form. It was not counted."""
+    TOKEN_STATUS_RATE_LIMITED: _TokenStatus.ValueType  # 3
+    """The caller's budget was used up. It was not counted: send it again after `retry_after_ms`."""
+
+class TokenStatus(_TokenStatus, metaclass=_TokenStatusEnumTypeWrapper):
+    """What became of one token of a chunk."""
+
+TOKEN_STATUS_UNSPECIFIED: TokenStatus.ValueType  # 0
+"""Not used."""
+TOKEN_STATUS_SCANNED: TokenStatus.ValueType  # 1
+"""It was scanned, and there is a verdict."""
+TOKEN_STATUS_MALFORMED: TokenStatus.ValueType  # 2
+"""The text is not a token in its canonical form. It was not counted."""
+TOKEN_STATUS_RATE_LIMITED: TokenStatus.ValueType  # 3
+"""The caller's budget was used up. It was not counted: send it again after `retry_after_ms`."""
+Global___TokenStatus: _TypeAlias = TokenStatus  # noqa: Y015
+
+class _FraudKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FraudKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FraudKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FRAUD_KIND_UNSPECIFIED: _FraudKind.ValueType  # 0
+    """Not used."""
+    FRAUD_KIND_LOOKS_FAKE: _FraudKind.ValueType  # 1
+    """The item looks or works unlike the genuine one."""
+    FRAUD_KIND_BOUGHT_FROM_STRANGER: _FraudKind.ValueType  # 2
+    """It was bought from somebody unknown."""
+    FRAUD_KIND_PACK_DIFFERS: _FraudKind.ValueType  # 3
+    """The pack is not as the page describes it."""
+    FRAUD_KIND_OTHER: _FraudKind.ValueType  # 4
+    """Something else, which the text says."""
+
+class FraudKind(_FraudKind, metaclass=_FraudKindEnumTypeWrapper):
+    """What speaks against an item."""
+
+FRAUD_KIND_UNSPECIFIED: FraudKind.ValueType  # 0
+"""Not used."""
+FRAUD_KIND_LOOKS_FAKE: FraudKind.ValueType  # 1
+"""The item looks or works unlike the genuine one."""
+FRAUD_KIND_BOUGHT_FROM_STRANGER: FraudKind.ValueType  # 2
+"""It was bought from somebody unknown."""
+FRAUD_KIND_PACK_DIFFERS: FraudKind.ValueType  # 3
+"""The pack is not as the page describes it."""
+FRAUD_KIND_OTHER: FraudKind.ValueType  # 4
+"""Something else, which the text says."""
+Global___FraudKind: _TypeAlias = FraudKind  # noqa: Y015
+
 @_typing.final
 class Check(_message.Message):
     """One check and its outcome."""
@@ -133,6 +245,110 @@ class Check(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Check: _TypeAlias = Check  # noqa: Y015
+
+@_typing.final
+class RiskFactor(_message.Message):
+    """One factor of a risk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class EvidenceEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    name: Global___RiskFactorName.ValueType
+    """Which."""
+    score: _builtins.int
+    """0 to 100; absent when it was not checked."""
+    weight: _builtins.int
+    """The most that it can make of the total by itself, 0 to 100."""
+    code: _builtins.str
+    """Names the message for people: `risk.<factor>.<code>`."""
+    @_builtins.property
+    def evidence(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the score rests on."""
+
+    def __init__(
+        self,
+        *,
+        name: Global___RiskFactorName.ValueType = ...,
+        score: _builtins.int | None = ...,
+        weight: _builtins.int = ...,
+        code: _builtins.str = ...,
+        evidence: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "score", b"score"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_score", b"_score", "code", b"code", "evidence", b"evidence", "name", b"name", "score", b"score", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__score: _TypeAlias = _typing.Literal["score"]  # noqa: Y015
+    _WhichOneofArgType__score: _TypeAlias = _typing.Literal["_score", b"_score"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__score) -> _WhichOneofReturnType__score | None: ...
+
+Global___RiskFactor: _TypeAlias = RiskFactor  # noqa: Y015
+
+@_typing.final
+class Risk(_message.Message):
+    """The risk of a scan."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    FACTORS_FIELD_NUMBER: _builtins.int
+    NOT_CHECKED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    WEIGHTS_VERSION_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """0 to 100."""
+    version: _builtins.int
+    """Version of the rules."""
+    weights_version: _builtins.str
+    """Version of the weights."""
+    @_builtins.property
+    def factors(self) -> _containers.RepeatedCompositeFieldContainer[Global___RiskFactor]:
+        """The factors that found something, in the order of their names; with `explain` all seven."""
+
+    @_builtins.property
+    def not_checked(self) -> _containers.RepeatedScalarFieldContainer[Global___RiskFactorName.ValueType]:
+        """Factors that were not checked."""
+
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        factors: _abc.Iterable[Global___RiskFactor] | None = ...,
+        not_checked: _abc.Iterable[Global___RiskFactorName.ValueType] | None = ...,
+        version: _builtins.int = ...,
+        weights_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factors", b"factors", "not_checked", b"not_checked", "total", b"total", "version", b"version", "weights_version", b"weights_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Risk: _TypeAlias = Risk  # noqa: Y015
 
 @_typing.final
 class ProductCard(_message.Message):
@@ -198,19 +414,23 @@ class VerifyRequest(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     TYPED_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token: 50 characters of Crockford base32 in canonical form, or what a person typed (see `typed`)."""
     typed: _builtins.bool
     """True when a person typed the token: lower case, spaces, hyphens and I, L, O are then forgiven."""
+    explain: _builtins.bool
+    """True to be told all seven factors of the risk, with what they rest on."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
         typed: _builtins.bool = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token", "typed", b"typed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explain", b"explain", "token", b"token", "typed", b"typed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -230,6 +450,8 @@ class VerifyResponse(_message.Message):
     SCAN_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_SCANNED_AT_FIELD_NUMBER: _builtins.int
     CHECKED_AT_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """What we say about the code."""
     degraded: _builtins.bool
@@ -238,6 +460,10 @@ class VerifyResponse(_message.Message):
     """True when this is the first scan of this code."""
     scan_count: _builtins.int
     """Scans of this code so far, this one included; 0 when not checked."""
+    recorded: _builtins.bool
+    """True when the scan is on record. Scans of codes that are not ours are not recorded, nor are any while both Valkey and
+    PostgreSQL are away.
+    """
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
         """Every check, in the order they were made, with what was not checked."""
@@ -254,6 +480,10 @@ class VerifyResponse(_message.Message):
     def checked_at(self) -> _timestamp_pb2.Timestamp:
         """When we answered."""
 
+    @_builtins.property
+    def risk(self) -> Global___Risk:
+        """The risk; absent when the code is not ours, and when it could not be worked out."""
+
     def __init__(
         self,
         *,
@@ -265,14 +495,368 @@ class VerifyResponse(_message.Message):
         scan_count: _builtins.int = ...,
         first_scanned_at: _timestamp_pb2.Timestamp | None = ...,
         checked_at: _timestamp_pb2.Timestamp | None = ...,
+        risk: Global___Risk | None = ...,
+        recorded: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "recorded", b"recorded", "risk", b"risk", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyResponse: _TypeAlias = VerifyResponse  # noqa: Y015
+
+@_typing.final
+class VerifyStreamRequest(_message.Message):
+    """One frame of a stream of scans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def header(self) -> Global___VerifyStreamHeader:
+        """Opens the stream."""
+
+    @_builtins.property
+    def chunk(self) -> Global___TokenChunk:
+        """Tokens."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___VerifyStreamHeader | None = ...,
+        chunk: Global___TokenChunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "frame", b"frame", "header", b"header"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "frame", b"frame", "header", b"header"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_frame: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofArgType_frame: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_frame) -> _WhichOneofReturnType_frame | None: ...
+
+Global___VerifyStreamRequest: _TypeAlias = VerifyStreamRequest  # noqa: Y015
+
+@_typing.final
+class VerifyStreamHeader(_message.Message):
+    """Opens a stream of scans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WITH_PRODUCTS_FIELD_NUMBER: _builtins.int
+    with_products: _builtins.bool
+    """True for the whole card of each product in its result, and not its ids alone."""
+    def __init__(
+        self,
+        *,
+        with_products: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["with_products", b"with_products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyStreamHeader: _TypeAlias = VerifyStreamHeader  # noqa: Y015
+
+@_typing.final
+class TokenChunk(_message.Message):
+    """Tokens to verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The first chunk's number is the caller's choice; each further one is one more."""
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 500 tokens in canonical form."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        tokens: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenChunk: _TypeAlias = TokenChunk  # noqa: Y015
+
+@_typing.final
+class VerifyStreamResponse(_message.Message):
+    """The results of one chunk."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The number of the chunk."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenResult]:
+        """One result a token, in the order of the tokens."""
+
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When we answered."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        results: _abc.Iterable[Global___TokenResult] | None = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyStreamResponse: _TypeAlias = VerifyStreamResponse  # noqa: Y015
+
+@_typing.final
+class TokenResult(_message.Message):
+    """The verdict on one token of a chunk; Verify says what the fields mean."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    FIRST_SCAN_FIELD_NUMBER: _builtins.int
+    SCAN_COUNT_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: _builtins.int
+    status: Global___TokenStatus.ValueType
+    """Whether there is a verdict."""
+    verdict: Global___Verdict.ValueType
+    """What we say about the code; absent without one."""
+    degraded: _builtins.bool
+    """True when a part of us was away and the verdict rests on less than usual."""
+    first_scan: _builtins.bool
+    """True when this is the first scan of this code."""
+    scan_count: _builtins.int
+    """Scans of this code so far, this one included; 0 when not checked."""
+    product_id: _builtins.str
+    """UUIDv7 of the product; empty for UNKNOWN_CODE and when only the tag could be checked."""
+    batch_id: _builtins.str
+    """UUIDv7 of its batch, with `product_id`."""
+    retry_after_ms: _builtins.int
+    """Milliseconds until one more scan is within the budget, with RATE_LIMITED."""
+    @_builtins.property
+    def product(self) -> Global___ProductCard:
+        """The product, when the header asked for it."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___TokenStatus.ValueType = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        degraded: _builtins.bool = ...,
+        first_scan: _builtins.bool = ...,
+        scan_count: _builtins.int = ...,
+        product_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        product: Global___ProductCard | None = ...,
+        retry_after_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["product", b"product"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "degraded", b"degraded", "first_scan", b"first_scan", "product", b"product", "product_id", b"product_id", "retry_after_ms", b"retry_after_ms", "scan_count", b"scan_count", "status", b"status", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TokenResult: _TypeAlias = TokenResult  # noqa: Y015
+
+@_typing.final
+class LookupTagRequest(_message.Message):
+    """Which code."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """The token as it is printed, or what a person typed."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupTagRequest: _TypeAlias = LookupTagRequest  # noqa: Y015
+
+@_typing.final
+class LookupTagResponse(_message.Message):
+    """The verdict as Verify would give it, without a scan; the fields are those of VerifyResponse."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    SCAN_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_SCANNED_AT_FIELD_NUMBER: _builtins.int
+    CHECKED_AT_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    verdict: Global___Verdict.ValueType
+    """What we say about the code."""
+    degraded: _builtins.bool
+    """True when a part of us was away and the verdict rests on less than usual."""
+    scan_count: _builtins.int
+    """Scans of this code so far; 0 when there was none or they were not checked."""
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
+        """Every check, in the order they were made, with what was not checked."""
+
+    @_builtins.property
+    def product(self) -> Global___ProductCard:
+        """The product; absent for UNKNOWN_CODE and when only the tag could be checked."""
+
+    @_builtins.property
+    def first_scanned_at(self) -> _timestamp_pb2.Timestamp:
+        """When the code was first scanned; absent when it was not, or that was not checked."""
+
+    @_builtins.property
+    def checked_at(self) -> _timestamp_pb2.Timestamp:
+        """When we answered."""
+
+    @_builtins.property
+    def risk(self) -> Global___Risk:
+        """The risk, as far as it does not depend on who asks; absent when it could not be worked out."""
+
+    def __init__(
+        self,
+        *,
+        verdict: Global___Verdict.ValueType = ...,
+        checks: _abc.Iterable[Global___Check] | None = ...,
+        degraded: _builtins.bool = ...,
+        product: Global___ProductCard | None = ...,
+        scan_count: _builtins.int = ...,
+        first_scanned_at: _timestamp_pb2.Timestamp | None = ...,
+        checked_at: _timestamp_pb2.Timestamp | None = ...,
+        risk: Global___Risk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LookupTagResponse: _TypeAlias = LookupTagResponse  # noqa: Y015
+
+@_typing.final
+class ReportFraudRequest(_message.Message):
+    """A report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CONTACT_FIELD_NUMBER: _builtins.int
+    PHOTO_FIELD_NUMBER: _builtins.int
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, a UUID."""
+    token: _builtins.str
+    """The code as it is printed or as a person typed it; empty when there is none."""
+    text: _builtins.str
+    """What was seen: 1 to 2,000 characters, not white space alone; tabs and line breaks are its only control characters."""
+    kind: Global___FraudKind.ValueType
+    """What speaks against the item."""
+    contact: _builtins.str
+    """An e-mail address or telephone number for questions, if the reporter wishes to be asked. It is kept apart from the
+    report, and can be erased without it.
+    """
+    country_code: _builtins.str
+    """The country where the item was seen, ISO 3166-1 alpha-2; empty when not said."""
+    @_builtins.property
+    def photo(self) -> Global___FraudPhoto:
+        """A photo that the reporter has, if any; it is not sent here."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        token: _builtins.str = ...,
+        text: _builtins.str = ...,
+        kind: Global___FraudKind.ValueType = ...,
+        contact: _builtins.str = ...,
+        photo: Global___FraudPhoto | None = ...,
+        country_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["photo", b"photo"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "country_code", b"country_code", "kind", b"kind", "photo", b"photo", "request_id", b"request_id", "text", b"text", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFraudRequest: _TypeAlias = ReportFraudRequest  # noqa: Y015
+
+@_typing.final
+class FraudPhoto(_message.Message):
+    """A photo by its content."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """SHA-256 of the file, 32 bytes."""
+    media_type: _builtins.str
+    """Its media type: image/jpeg, image/png, image/webp, image/heic or image/avif."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "sha256", b"sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FraudPhoto: _TypeAlias = FraudPhoto  # noqa: Y015
+
+@_typing.final
+class ReportFraudResponse(_message.Message):
+    """Where the report went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """UUIDv7 of the case: the name to ask for it by."""
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportFraudResponse: _TypeAlias = ReportFraudResponse  # noqa: Y015
 
 @_typing.final
 class GetReceiptRequest(_message.Message):

@@ -41,6 +41,21 @@ class ScanServiceStub:
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyRequest.SerializeToString,
                 response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyResponse.FromString,
                 _registered_method=True)
+        self.VerifyStream = channel.stream_stream(
+                '/voketag.scan.v1.ScanService/VerifyStream',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamResponse.FromString,
+                _registered_method=True)
+        self.LookupTag = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/LookupTag',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.FromString,
+                _registered_method=True)
+        self.ReportFraud = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/ReportFraud',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.FromString,
+                _registered_method=True)
         self.GetReceipt = channel.unary_unary(
                 '/voketag.scan.v1.ScanService/GetReceipt',
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetReceiptRequest.SerializeToString,
@@ -61,6 +76,41 @@ class ScanServiceServicer:
         """Verify records a scan and gives a verdict. A counterfeit is an answer, not an error.
 
         Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyStream(self, request_iterator, context):
+        """VerifyStream verifies thousands of codes on one stream, for warehouses and marketplaces. Send a header, then chunks
+        of up to 500 tokens whose sequence numbers rise by one. Each chunk gets one answer, in order, that carries its
+        number and one result a token. The server reads no further while a few chunks wait for their answers.
+
+        A token that is malformed or over the caller's budget is a result and not an error. A chunk without an answer, when
+        the stream breaks off, may have been counted as scans or not: send it again on another stream.
+
+        Errors: STREAM_HEADER_EXPECTED, SEQUENCE_BROKEN, CHUNK_SIZE, VALIDATION_FAILED, RATE_LIMITED (for opening streams),
+        SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LookupTag(self, request, context):
+        """LookupTag gives the verdict on a code and records nothing: for link previews and staff. It takes a code in whatever
+        form a person gave it.
+
+        Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportFraud(self, request, context):
+        """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
+        Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +145,21 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     servicer.Verify,
                     request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyRequest.FromString,
                     response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyResponse.SerializeToString,
+            ),
+            'VerifyStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.VerifyStream,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamResponse.SerializeToString,
+            ),
+            'LookupTag': grpc.unary_unary_rpc_method_handler(
+                    servicer.LookupTag,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.SerializeToString,
+            ),
+            'ReportFraud': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportFraud,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.SerializeToString,
             ),
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
@@ -135,6 +200,87 @@ class ScanService:
             '/voketag.scan.v1.ScanService/Verify',
             voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyRequest.SerializeToString,
             voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/voketag.scan.v1.ScanService/VerifyStream',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.VerifyStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LookupTag(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/LookupTag',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportFraud(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/ReportFraud',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.FromString,
             options,
             channel_credentials,
             insecure,

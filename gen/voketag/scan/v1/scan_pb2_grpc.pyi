@@ -39,6 +39,29 @@ class ScanServiceStub:
 
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
     """
+    VerifyStream: _grpc.StreamStreamMultiCallable[_scan_pb2.VerifyStreamRequest, _scan_pb2.VerifyStreamResponse]
+    """VerifyStream verifies thousands of codes on one stream, for warehouses and marketplaces. Send a header, then chunks
+    of up to 500 tokens whose sequence numbers rise by one. Each chunk gets one answer, in order, that carries its
+    number and one result a token. The server reads no further while a few chunks wait for their answers.
+
+    A token that is malformed or over the caller's budget is a result and not an error. A chunk without an answer, when
+    the stream breaks off, may have been counted as scans or not: send it again on another stream.
+
+    Errors: STREAM_HEADER_EXPECTED, SEQUENCE_BROKEN, CHUNK_SIZE, VALIDATION_FAILED, RATE_LIMITED (for opening streams),
+    SHUTTING_DOWN.
+    """
+    LookupTag: _grpc.UnaryUnaryMultiCallable[_scan_pb2.LookupTagRequest, _scan_pb2.LookupTagResponse]
+    """LookupTag gives the verdict on a code and records nothing: for link previews and staff. It takes a code in whatever
+    form a person gave it.
+
+    Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+    """
+    ReportFraud: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]
+    """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
+    Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+    """
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
     can check without us. It records no scan.
@@ -63,6 +86,29 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """Verify records a scan and gives a verdict. A counterfeit is an answer, not an error.
 
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+    """
+    VerifyStream: _aio.StreamStreamMultiCallable[_scan_pb2.VerifyStreamRequest, _scan_pb2.VerifyStreamResponse]  # type: ignore[assignment]
+    """VerifyStream verifies thousands of codes on one stream, for warehouses and marketplaces. Send a header, then chunks
+    of up to 500 tokens whose sequence numbers rise by one. Each chunk gets one answer, in order, that carries its
+    number and one result a token. The server reads no further while a few chunks wait for their answers.
+
+    A token that is malformed or over the caller's budget is a result and not an error. A chunk without an answer, when
+    the stream breaks off, may have been counted as scans or not: send it again on another stream.
+
+    Errors: STREAM_HEADER_EXPECTED, SEQUENCE_BROKEN, CHUNK_SIZE, VALIDATION_FAILED, RATE_LIMITED (for opening streams),
+    SHUTTING_DOWN.
+    """
+    LookupTag: _aio.UnaryUnaryMultiCallable[_scan_pb2.LookupTagRequest, _scan_pb2.LookupTagResponse]  # type: ignore[assignment]
+    """LookupTag gives the verdict on a code and records nothing: for link previews and staff. It takes a code in whatever
+    form a person gave it.
+
+    Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+    """
+    ReportFraud: _aio.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]  # type: ignore[assignment]
+    """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
+    Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
     GetReceipt: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
@@ -91,6 +137,47 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         """Verify records a scan and gives a verdict. A counterfeit is an answer, not an error.
 
         Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_scan_pb2.VerifyStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_scan_pb2.VerifyStreamResponse], _abc.AsyncIterator[_scan_pb2.VerifyStreamResponse]]:
+        """VerifyStream verifies thousands of codes on one stream, for warehouses and marketplaces. Send a header, then chunks
+        of up to 500 tokens whose sequence numbers rise by one. Each chunk gets one answer, in order, that carries its
+        number and one result a token. The server reads no further while a few chunks wait for their answers.
+
+        A token that is malformed or over the caller's budget is a result and not an error. A chunk without an answer, when
+        the stream breaks off, may have been counted as scans or not: send it again on another stream.
+
+        Errors: STREAM_HEADER_EXPECTED, SEQUENCE_BROKEN, CHUNK_SIZE, VALIDATION_FAILED, RATE_LIMITED (for opening streams),
+        SHUTTING_DOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def LookupTag(
+        self,
+        request: _scan_pb2.LookupTagRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.LookupTagResponse, _abc.Awaitable[_scan_pb2.LookupTagResponse]]:
+        """LookupTag gives the verdict on a code and records nothing: for link previews and staff. It takes a code in whatever
+        form a person gave it.
+
+        Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportFraud(
+        self,
+        request: _scan_pb2.ReportFraudRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.ReportFraudResponse, _abc.Awaitable[_scan_pb2.ReportFraudResponse]]:
+        """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
+        Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from factory.ahead import ahead
+from mesh.ahead import ahead
 from mesh.errors import ShuttingDown
 
 

@@ -1,0 +1,132 @@
+"""What Valkey tells of one scan, and the facts that the risk engine makes of it.
+
+The function answers a scan with one string, and puts the same string into the stream beside what the process wrote of
+the scan: the answer and the journal rest on the same bytes. functions/voketag_scan_v2.lua has the other side.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from scan.factors import Activity, Batch, Facts, ProductState, Reports
+from scan.sessions import Place, pattern, unpack
+
+MICROSECONDS = 1_000_000
+PRODUCT = struct.Struct(">QQIIHH")
+BATCH = struct.Struct(">III")
+HEAD = struct.Struct(">QQIIHHHHHHHHHHIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was counted, the scan under way included; times in microseconds since 1970.
+
+    `sessions` are packed as `scan.sessions.pack` says; none when the caller was not known. A caller is active only in a
+    scan.
+    """
+
+    now: int
+    first: int
+    scans: int
+    opened: int
+    reports: Reports
+    device: Activity | None
+    source: Activity | None
+    batch: Batch
+    sessions: bytes
+
+    @classmethod
+    def read(cls, told: bytes) -> Self:
+        """Out of the function's answer. Raises ValueError when it is none."""
+        if len(told) < HEAD.size:
+            raise ValueError(f"{len(told)} bytes are no counts")
+        now, first, scans, opened, *rest = HEAD.unpack_from(told)
+        return cls(
+            now=now,
+            first=first,
+            scans=scans,
+            opened=opened,
+            reports=Reports(*rest[:2]),
+            device=Activity(*rest[2:6]),
+            source=Activity(*rest[6:10]),
+            batch=Batch(*rest[10:]),
+            sessions=told[HEAD.size :],
+        )
+
+    @classmethod
+    def kept(cls, now: int, product: bytes | None, batch: bytes | None) -> Self:
+        """Out of what Valkey keeps of a product and its batch, None where nothing is kept yet."""
+        first, _, scans, opened, *reports = PRODUCT.unpack_from(product) if product else (0,) * 6
+        return cls(
+            now=now,
+            first=first,
+            scans=scans,
+            opened=opened,
+            reports=Reports(*reports),
+            device=None,
+            source=None,
+            batch=Batch(*BATCH.unpack(batch)) if batch else Batch(0, 0, 0),
+            sessions=product[PRODUCT.size :] if product else b"",
+        )
+
+    @property
+    def first_at(self) -> datetime:
+        """When the code was first scanned."""
+        return datetime.fromtimestamp(self.first / MICROSECONDS, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What the process knows of a scan before it is counted.
+
+    `caller_known`: the day's salt was there, so that the caller has a device. `state` and `market` are the card's, None
+    and '' without one; `place` is where the scan came from, as far as that is known.
+    """
+
+    caller_known: bool
+    state: ProductState | None
+    revoked: bool
+    market: str
+    place: Place | None
+
+    def to_dict(self, *, blocked: bool) -> dict[str, Any]:
+        """As the journal keeps them; `blocked`: the code was BLOCKED whatever its scans look like."""
+        return {
+            "caller_known": self.caller_known,
+            "state": self.state,
+            "revoked": self.revoked,
+            "market": self.market,
+            "place": self.place and list(self.place),
+            "blocked": blocked,
+        }
+
+    @classmethod
+    def from_dict(cls, found: Mapping[str, Any]) -> Self:
+        """The reverse. Raises KeyError, TypeError, ValueError."""
+        state, place = found["state"], found["place"]
+        return cls(
+            caller_known=bool(found["caller_known"]),
+            state=ProductState(state) if state is not None else None,
+            revoked=bool(found["revoked"]),
+            market=str(found["market"]),
+            place=Place(*place) if place is not None else None,
+        )
+
+
+def facts(circumstances: Circumstances, counts: Counts) -> Facts:
+    """All that the risk engine looks at. Pure: the journal works it out again. Raises ValueError."""
+    known = circumstances.caller_known
+    return Facts(
+        pattern=pattern(unpack(counts.sessions), counts.now // MICROSECONDS) if known else None,
+        sessions=counts.opened,
+        batch=counts.batch if circumstances.state is not None else None,
+        device=counts.device if known else None,
+        source=counts.source,
+        state=circumstances.state,
+        revoked=circumstances.revoked,
+        market=circumstances.market,
+        place=circumstances.place,
+        reports=counts.reports,
+    )

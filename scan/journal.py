@@ -1,0 +1,177 @@
+"""The journal of scans in PostgreSQL: rows, their places in the ledger, and how far each stream is written."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+from uuid import UUID
+
+from mesh.database import Connection, load_queries
+from scan.event import Row
+from scan.stream import Entry
+from trust.alignment import Row as Logged
+from trust.ledger import NOT_SCORED, Event, Opening
+
+COLUMNS = (*Row._fields, "ledger_index")
+PAGE = 1_000
+LAST_PLACE = (1 << 63) - 1
+LEAD_KEY = 0x766F6B6A
+"""The advisory lock of the writer that works."""
+
+
+class Ledger(Protocol):
+    """The ledger that every event is entered in."""
+
+    async def append(self, connection: Connection, events: Sequence[Event], /) -> int:
+        """Enters events in this order, in the transaction under way: the index of the first.
+
+        Others wait for the transaction's end to enter theirs. When it is rolled back, nothing of it remains.
+        """
+        ...
+
+
+class MovedError(Exception):
+    """Another writer wrote what was read here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a stream is to be read on, and the span of months, in milliseconds since 1970, that events can lie in."""
+
+    last_id: str
+    since_ms: int
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadEntry:
+    """An entry that is no event, and why."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The `entries` read of a stream after `began` up to `ended`, and what was made of them.
+
+    `began` and `ended` are one when they lie before what is written.
+    """
+
+    shard: int
+    began: str
+    ended: str
+    entries: Sequence[Entry]
+    rows: Sequence[Row]
+    dead: Sequence[DeadEntry]
+
+
+class Journal:
+    """Writes events. Every group is one transaction: all of it is there or nothing.
+
+    Raises what asyncpg raises; UniqueViolationError when an event is there already, unless it was asked to look.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._sql = load_queries(Path(__file__).parent / "sql")
+
+    async def lead(self, connection: Connection, lease_seconds: float) -> bool:
+        """Whether this connection leads from now on to its end, which comes when it idles longer than the lease."""
+        await self._sql.bound_session(connection, seconds=f"{round(lease_seconds * 1000)}ms")
+        return bool(await self._sql.lead(connection, key=LEAD_KEY))
+
+    async def position(self, connection: Connection, shard: int) -> Position:
+        """Where the stream of a shard is to be read on."""
+        row = await self._sql.journal_position(connection, shard=shard)
+        if row is None:
+            await self._sql.insert_shard(connection, shard=shard)
+            row = await self._sql.journal_position(connection, shard=shard)
+        since, until = (_milliseconds(row[name]) for name in ("since", "until"))
+        return Position(row["last_id"], since, until)
+
+    async def write(self, connection: Connection, group: Group, *, look: bool = False) -> int:
+        """Writes what was read of a stream, and that it is written: how many events were new.
+
+        With `look`, events that are in the journal are left out. Raises MovedError.
+        """
+        async with connection.transaction():
+            if await self._sql.lock_offset(connection, shard=group.shard) != group.began:
+                raise MovedError
+            written = await self._enter(connection, group.rows, look=look)
+            for dead in group.dead:
+                fields = [part for pair in dead.entry.fields.items() for part in pair]
+                stream_id, reason = dead.entry.stream_id, dead.reason.replace("\0", "")[:500]
+                await self._sql.insert_dead(
+                    connection, shard=group.shard, stream_id=stream_id, reason=reason, fields=fields
+                )
+            if group.ended != group.began:
+                await self._sql.move_offset(connection, shard=group.shard, last_id=group.ended)
+        return written
+
+    async def record(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Writes events that may be in a stream too, or not: how many were new."""
+        async with connection.transaction():
+            return await self._enter(connection, rows, look=True)
+
+    async def _enter(self, connection: Connection, rows: Sequence[Row], *, look: bool) -> int:
+        if look:
+            await self._ledger.append(connection, [])  # others wait from here on: what is missing stays so
+            rows = await self._missing(connection, rows)
+        if not rows:
+            return 0
+        first = await self._ledger.append(connection, [row.ledger_event() for row in rows])
+        await connection.copy_records_to_table(
+            "events", records=[(*row, first + place) for place, row in enumerate(rows)], columns=COLUMNS
+        )
+        return len(rows)
+
+    async def _missing(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
+        if not rows:
+            return []
+        by_id: dict[UUID, Row] = {}
+        for row in rows:
+            by_id.setdefault(row.event_id, row)
+        found = self._sql.recorded_events(
+            connection,
+            product_ids=[row.product_id for row in by_id.values()],
+            event_ids=list(by_id),
+            first_id=min(by_id),
+            last_id=max(by_id),
+        )
+        known = {record["event_id"] async for record in found}
+        return [row for event_id, row in by_id.items() if event_id not in known]
+
+    async def pages(self, connection: Connection, first: int, size: int) -> AsyncIterator[list[Logged]]:
+        """The rows from a place of the ledger on, as its audit reads them; `size` is the ledger's.
+
+        Rows that claim places after the ledger's end come last.
+        """
+        for start in range(first, size, PAGE):
+            yield await self._logged(connection, start, min(start + PAGE, size))
+        if beyond := await self._logged(connection, max(first, size), LAST_PLACE):
+            yield beyond
+
+    async def _logged(self, connection: Connection, first: int, past: int) -> list[Logged]:
+        return [_logged(row) async for row in self._sql.events_in_ledger(connection, first=first, past=past)]
+
+    async def keep_months(self, connection: Connection, *, ahead: int, kept: int) -> tuple[int, int]:
+        """Makes the months to come and drops those that are over: how many of each."""
+        made = await self._sql.ensure_event_months(connection, months_ahead=ahead)
+        return made, await self._sql.drop_event_months(connection, months_kept=kept)
+
+
+def _logged(row: Any) -> Logged:
+    risk = NOT_SCORED if row["risk"] is None else row["risk"]
+    at = round(row["at"].timestamp() * 1000)
+    ids = row["event_id"].bytes, row["product_id"].bytes
+    event = Event(*ids, at, row["verdict"], risk, row["risk_version"], row["personal"])
+    if row["blind"] is None:
+        return Logged(row["ledger_index"], event)
+    opening = Opening(row["blind"], (row["prefix_hmac"] or b"", row["device_hmac"] or b""))
+    return Logged(row["ledger_index"], event, opening)
+
+
+def _milliseconds(month: datetime) -> int:
+    return round(month.replace(tzinfo=UTC).timestamp() * 1000)
