@@ -60,7 +60,7 @@ async def test_nothing_acknowledged_is_lost_whoever_dies(stand: Stand, seed: int
         async with (
             stand.door.returning(factory_id, key) as customer,
             receiving() as receiver,
-            hooks(customer) as asking,
+            hooks(customer) as asked,
         ):
             request_id = str(uuid4())
             endpoint = await persistently(lambda: asked.create(receiver.url, request_id=request_id))
