@@ -15,6 +15,7 @@ SAME_ROW_DOTS = 20
 def read(image: Image.Image) -> list["zxingcpp.Barcode"]:
     """The codes in an image, row by row from the top, each row from the left."""
     found = zxingcpp.read_barcodes(image.convert("L"), formats=zxingcpp.BarcodeFormats(zxingcpp.BarcodeFormat.QRCode))
+    found = [code for code in found if code.text.startswith("http")]  # at times it reads a digit between the codes
     rows: list[list[zxingcpp.Barcode]] = []
     for code in sorted(found, key=lambda code: code.position.top_left.y):
         if not rows or code.position.top_left.y - rows[-1][0].position.top_left.y > SAME_ROW_DOTS:

@@ -8,15 +8,26 @@ from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 from voketag.scan.v1 import scan_pb2
 
 from mesh.local.process import Child
+from mesh.local.valkey import ValkeyServer
 from scan.factors import FactorName
 from tests.integration.scan.calls import GENUINE, Stub, verify
+from tests.integration.scan.conftest import ONCE
 from tests.integration.scan.world import Database, Service, anywhere, connected
+from tests.servers import start_valkey
 
-# One at a time: the stream is shared by all services on one Valkey, and a journal takes whatever is in it.
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("journal of the shared Valkey")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(**ONCE)
+async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ValkeyServer]:
+    """One of its own: a journal takes whatever is in the stream, and other tests' services would fill it."""
+    server = await start_valkey(tmp_path_factory.mktemp("valkey"))
+    yield server
+    await server.stop()
 
 
 @pytest.fixture
