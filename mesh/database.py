@@ -20,6 +20,7 @@ AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.TooManyConnectionsError,
+    asyncpg.InternalClientError,  # from a connection that is lost in the very moment that it is made or used
     TimeoutError,
 )
 """What asyncpg raises when the server cannot be reached; a wrong password is none of it."""
@@ -27,7 +28,6 @@ AWAY = (
 GONE = (
     *AWAY,
     asyncpg.InterfaceError,
-    asyncpg.InternalClientError,  # from a connection that is lost in the very moment that it is used
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.PostgresSystemError,

@@ -53,9 +53,9 @@ def test_the_documented_report_gives_a_case(mesh: Mesh, batch: Batch) -> None:
     assert (reused.status, reused.reason) == (400, "REQUEST_ID_REUSED")
 
 
-def test_the_documented_stream_scans_a_file(mesh: Mesh, batch: Batch, tmp_path: Path) -> None:
+def test_the_documented_stream_scans_a_file(mesh: Mesh, api_key: str, tmp_path: Path) -> None:
     forged = "0" * 50
-    tokens = [product.token for product in batch.products]
+    tokens = [product.token for product in mesh.order(api_key, 10).products]
     (tmp_path / "tokens").write_text("\n".join([*tokens, forged, "nonsense"]))
     code = example("Warehouses and marketplaces: thousands of codes on one stream", "python")
     command = [sys.executable, "-c", code, mesh.edge.removeprefix("http://"), str(tmp_path / "tokens")]

@@ -60,6 +60,36 @@ async def running(
             await process.wait()
 
 
+class Supervised:
+    """A process that is started again whenever it ends, as a supervisor does it."""
+
+    def __init__(self, module: str, *arguments: str, env: dict[str, str]) -> None:
+        self._command = (module, *arguments)
+        self._env = env
+        self._process: asyncio.subprocess.Process | None = None
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            async with running(*self._command, env=self._env) as self._process:
+                await self._process.wait()
+
+
+@asynccontextmanager
+async def supervised(module: str, *arguments: str, env: dict[str, str]) -> AsyncIterator[Supervised]:
+    process = Supervised(module, *arguments, env=env)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(process.run())
+        try:
+            yield process
+        finally:
+            task.cancel()
+
+
 async def outcome(module: str, *arguments: str, env: dict[str, str]) -> tuple[int, str]:
     """Runs a process to its end: its status, and everything it said."""
     async with running(module, *arguments, env=env, output=asyncio.subprocess.PIPE) as process:

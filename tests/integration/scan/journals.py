@@ -28,7 +28,7 @@ from tests.fakes.chain_ledger import ORIGIN, ChainLedger, chained, judge
 from tests.servers import PASSWORD
 from trust.ledger import NOT_SCORED, Event, genesis
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 PACE = Pace(poll=0.01, again=0.05, lease=2.0)
 IN_ORDER = """SELECT product_id, event_id, at, verdict, risk, risk_version, personal, ledger_index
 FROM scan.events ORDER BY ledger_index"""

@@ -9,7 +9,7 @@ import pytest
 from mesh.local.server import Server
 from scan.journal import Journal
 from scan.ledger import Ledger, Snapshot
-from tests.integration.anchor.processes import running
+from tests.integration.anchor.processes import running, supervised
 from tests.integration.scan.journals import World
 from trust.alignment import Row
 from trust.audit import Report, audit
@@ -49,7 +49,7 @@ async def test_killed_at_random_under_load(alone: tuple[World, Server], seed: in
     dice = random.Random(seed)
     env = world.environment(journal_group=50, ledger_origin=ORIGIN)
     for _ in range(ROUNDS):
-        async with running("scan", "journal", env=env) as writer:
+        async with supervised("scan", "journal", env=env) as writer:
             for _ in range(dice.randrange(2, 8)):
                 await world.add_some(dice.randrange(1, 120))
                 await asyncio.sleep(dice.random() / 10)
@@ -57,7 +57,6 @@ async def test_killed_at_random_under_load(alone: tuple[World, Server], seed: in
             if victim == "writer":
                 await asyncio.sleep(dice.random())
                 writer.kill()
-                await writer.wait()
             else:
                 server = postgres if victim == "postgres" else world.server
                 await server.kill()
