@@ -3,46 +3,22 @@
 import sys
 
 import uvloop
-from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 
-from anchor.changes import Changes
 from anchor.config import DeploySettings, ServeSettings, SubmitSettings
-from anchor.proofs import Proofs
-from anchor.service import AnchorService
-from anchor.store import MIGRATIONS, Store
-from anchor.watch import Watch
-from mesh.clock import SystemClock, new_id
+from anchor.store import MIGRATIONS
 from mesh.config import OwnerSettings, load
-from mesh.database import check, connect
-from mesh.identity import ServiceAuthenticator
-from mesh.limits import LocalLimiter
 from mesh.migrate import migrate_as_owner
-from mesh.policy import SERVICE
 from mesh.processes import run
-from mesh.server import Server, ServerParts
 from mesh.telemetry import configure, serve_metrics
 
 
 async def serve(index: int) -> None:
     """The gRPC server."""
+    from anchor.serving import serve as run_server
+
     configure(settings := load(ServeSettings), "anchor")
     serve_metrics(settings.metrics_host, settings.metrics_port and settings.metrics_port + index)
-    pool = await connect(settings, schema="anchor")
-    clock, store = SystemClock(), Store(pool, new_id)
-    changes = Changes(pool, poll_seconds=settings.watch_poll_seconds, watchers=settings.watchers)
-    service = AnchorService(store, Proofs(store), Watch(store, changes))
-    parts = ServerParts(
-        settings=settings,
-        contracts=[anchor_pb2],
-        register=[(anchor_pb2_grpc.add_AnchorServiceServicer_to_server, service)],
-        authenticators={SERVICE: ServiceAuthenticator(settings.jwks, "anchor", clock)},
-        limiter=LocalLimiter(clock),
-        checks={"PostgreSQL": lambda: check(pool)},
-        tracing=settings.otlp_endpoint is not None,
-        on_stop=changes.close,
-    )
-    async with pool, changes.listening():
-        await Server(parts).run()
+    await run_server(settings)
 
 
 async def submit(_index: int) -> None:

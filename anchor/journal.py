@@ -36,10 +36,11 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The pending roots: how long the oldest has waited (seconds), and how many there are, up to a window's."""
+    """Pending roots: the age of the oldest (seconds), how many there are, up to a window's, whether any is urgent."""
 
     seconds: float
     roots: int
+    urgent: bool
 
 
 class Journal:
@@ -75,7 +76,7 @@ class Journal:
     async def waiting(self, limit: int) -> Waiting | None:
         """What the next window would take; None when nothing is pending."""
         row = await self._queries.pending_window(self._pool, limit=limit)
-        return Waiting(row["waited_seconds"], row["pending"]) if row["pending"] else None
+        return Waiting(row["waited_seconds"], row["pending"], row["urgent"]) if row["pending"] else None
 
     async def backed_up(self, limit: int) -> bool:
         """True while a transaction still waits to be sent, or `limit` of them wait to be mined."""

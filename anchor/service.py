@@ -8,6 +8,7 @@ from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
 from anchor.convert import from_anchor, from_proof, to_submission
+from anchor.intake import Intake
 from anchor.proofs import Proofs
 from anchor.store import Store
 from anchor.submission import Anchor
@@ -23,7 +24,8 @@ LAST_POSITION = 2**62
 class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     """Converts, makes one domain call, converts."""
 
-    def __init__(self, store: Store, proofs: Proofs, watch: Watch) -> None:
+    def __init__(self, intake: Intake, store: Store, proofs: Proofs, watch: Watch) -> None:
+        self._intake = intake
         self._store = store
         self._proofs = proofs
         self._watch = watch
@@ -31,7 +33,10 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     async def SubmitRoot(self, request: pb.SubmitRootRequest, context: Any) -> pb.SubmitRootResponse:
         """Takes a batch root, durably."""
         key = RequestKey.of("SubmitRoot", request.request_id, request)
-        return pb.SubmitRootResponse(anchor=from_anchor(await self._store.submit(to_submission(request), key)))
+        urgent = request.priority == pb.PRIORITY_HIGH
+        return pb.SubmitRootResponse(
+            anchor=from_anchor(await self._intake.submit(to_submission(request), key, urgent=urgent))
+        )
 
     async def GetAnchor(self, request: pb.GetAnchorRequest, context: Any) -> pb.GetAnchorResponse:
         """How far the anchoring of a batch is."""

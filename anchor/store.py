@@ -1,13 +1,14 @@
 """Submissions, anchors and tiles in PostgreSQL, for the gRPC server."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from anchor.submission import Anchor, Leaf, Location, Progress, Submission
+from anchor.submission import Anchor, Leaf, Location, Offer, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
 from mesh.database import load_queries, reached
@@ -17,6 +18,10 @@ from trust.canonical import SubjectKind
 
 SQL = Path(__file__).parent / "sql"
 MIGRATIONS = Path(__file__).parent / "migrations"
+AUDIT_COLUMNS = (
+    *("audit_ids", "actor_kinds", "actor_ids", "audit_methods", "resources", "audit_request_ids"),
+    *("address_prefixes", "details"),
+)
 PROGRESS: Mapping[str | None, Progress] = {
     None: Progress.PENDING,
     "built": Progress.SUBMITTED,
@@ -35,51 +40,69 @@ class Store:
         self._queries = load_queries(SQL)
         self._new_id = new_id
 
-    async def submit(self, submission: Submission, key: RequestKey) -> Anchor:
-        """Takes a root, durably; the same one again gives the same anchor.
+    def offer(self, submission: Submission, key: RequestKey, *, urgent: bool = False) -> Offer:
+        """A root as its caller hands it in; to be made in the call itself, which the audit row names."""
+        detail = {"kind": submission.kind, "root": submission.root.hex(), "size": submission.size}
+        if urgent:
+            detail["urgent"] = True
+        entry = audit.entry(resource=f"anchor/{submission.subject_id}", request_id=key.request_id, detail=detail)
+        return Offer(self._new_id(), submission, key, entry, urgent)
+
+    async def take(self, offers: Sequence[Offer]) -> dict[UUID, datetime]:
+        """Takes roots durably in one commit: when, by submission id. Those without were there before, or their request.
+
+        Raises UniqueViolationError, DeadlockDetectedError when others claim the same at the same time: none was taken.
+        """
+        submissions, keys = [offer.submission for offer in offers], [offer.key for offer in offers]
+        entries = zip(*[offer.entry for offer in offers], strict=True)
+        with reached():
+            rows = self._queries.take(
+                self._pool,
+                submission_ids=[offer.submission_id for offer in offers],
+                kinds=[submission.kind for submission in submissions],
+                subject_ids=[submission.subject_id for submission in submissions],
+                sizes=[submission.size for submission in submissions],
+                roots=[submission.root for submission in submissions],
+                urgent=[offer.urgent for offer in offers],
+                callers=[key.caller for key in keys],
+                request_ids=[key.request_id for key in keys],
+                methods=[key.method for key in keys],
+                digests=[key.digest for key in keys],
+                **dict(zip(AUDIT_COLUMNS, map(list, entries), strict=True)),
+            )
+            return {row["submission_id"]: row["created_at"] async for row in rows}
+
+    async def submit(self, offer: Offer) -> Anchor:
+        """Takes one root in a commit of its own, or gives the anchor that it has.
 
         Raises AnchorConflict when another root was submitted for the subject, RequestIdReused.
         """
-        with reached():
-            return await self._insert(submission, key) or await self._submitted_before(submission, key)
-
-    async def _insert(self, submission: Submission, key: RequestKey) -> Anchor | None:
-        """The new anchor; None when the subject or the request was there before."""
-        submission_id = self._new_id()
-        resource = f"anchor/{submission.subject_id}"
-        detail = {"kind": submission.kind, "root": submission.root.hex(), "size": submission.size}
-        entry = audit.entry(resource=resource, request_id=key.request_id, detail=detail)
-        columns = ("audit_id", "actor_kind", "actor_id", "audit_method", "resource", "request_id")
         try:
-            row = await self._queries.submit(
-                self._pool,
-                submission_id=submission_id,
-                kind=submission.kind,
-                subject_id=submission.subject_id,
-                size=submission.size,
-                root=submission.root,
-                caller=key.caller,
-                method=key.method,
-                digest=key.digest,
-                **dict(zip((*columns, "address_prefix", "detail"), entry, strict=True)),
-            )
+            taken = await self.take([offer])
         except asyncpg.UniqueViolationError:
-            return None
-        if row is None:
-            return None
-        audit.settled()
-        return Anchor(submission_id, submission, Progress.PENDING, row["created_at"])
+            taken = {}
+        if create_time := taken.get(offer.submission_id):
+            audit.settled()
+            return Anchor(offer.submission_id, offer.submission, Progress.PENDING, create_time)
+        with reached():
+            return await self._submitted_before(offer)
 
-    async def _submitted_before(self, submission: Submission, key: RequestKey) -> Anchor:
+    async def _submitted_before(self, offer: Offer) -> Anchor:
+        submission = offer.submission
         async with self._pool.acquire() as connection, connection.transaction():
             row = await self._find(connection, submission.kind, submission.subject_id)
             # Without such a row the request_id belongs to another subject, and `claim` raises.
-            await idempotency.claim(connection, key, row["submission_id"] if row else self._new_id())
+            await idempotency.claim(connection, offer.key, row["submission_id"] if row else offer.submission_id)
             assert row is not None, "a claim without a submission"
             anchor = _anchor(row)
             if anchor.submission != submission:
                 raise AnchorConflict(batch_id=submission.subject_id)
-            audit.replayed()
+            if offer.urgent and anchor.progress is Progress.PENDING:
+                await self._queries.hurry(connection, submission_id=anchor.submission_id)
+                await connection.execute(audit.INSERT, *offer.entry)
+                audit.settled()
+            else:
+                audit.replayed()
             return anchor
 
     async def find(self, kind: SubjectKind, subject_id: UUID) -> Anchor | None:

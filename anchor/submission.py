@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import IntEnum
 from uuid import UUID
 
+from mesh.idempotency import RequestKey
 from trust.canonical import SubjectKind
 
 
@@ -16,6 +17,20 @@ class Submission:
     subject_id: UUID
     root: bytes
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A root handed in: its id to be, who asked for it, and its audit row (see mesh.audit.entry).
+
+    `urgent` closes the window that it waits in.
+    """
+
+    submission_id: UUID
+    submission: Submission
+    key: RequestKey
+    entry: tuple[object, ...]
+    urgent: bool
 
 
 class Progress(IntEnum):

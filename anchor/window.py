@@ -12,7 +12,7 @@ from trust.tiles import Tile, TileBuilder
 
 @dataclass(frozen=True, slots=True)
 class WindowPolicy:
-    """A window closes when its oldest root has waited `seconds`, or `roots` are there.
+    """A window closes when its oldest root has waited `seconds`, `roots` are there, or one of them is urgent.
 
     None closes while a transaction waits to be sent, or `unmined` wait to be mined: the roots wait with them and make
     one larger tree.
@@ -24,7 +24,7 @@ class WindowPolicy:
 
     def due(self, waiting: Waiting) -> bool:
         """True when the window is to be closed."""
-        return waiting.seconds >= self.seconds or waiting.roots >= self.roots
+        return waiting.seconds >= self.seconds or waiting.roots >= self.roots or waiting.urgent
 
 
 def leaf(submission: Submission) -> bytes:

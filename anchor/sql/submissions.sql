@@ -1,21 +1,39 @@
--- name: submit(submission_id, kind, subject_id, size, root, caller, request_id, method, digest, audit_id, actor_kind, actor_id, audit_method, resource, address_prefix, detail)^
--- Takes the root, claims the request and accounts for it in one statement: one round trip, one commit.
--- No row: this subject was submitted before. A request_id used before raises unique_violation and changes nothing.
-WITH taken AS (
-    INSERT INTO submissions (submission_id, kind, subject_id, size, root)
-    VALUES (:submission_id, :kind, :subject_id, :size, :root)
+-- name: take(submission_ids, kinds, subject_ids, sizes, roots, urgent, callers, request_ids, methods, digests, audit_ids, actor_kinds, actor_ids, audit_methods, resources, audit_request_ids, address_prefixes, details)
+-- Takes roots, claims their requests and accounts for them in one statement: one round trip, one commit for all.
+-- A root has no row when its subject or its request was there before, and nothing is done for it. A request_id that
+-- another call claims at the same time raises unique_violation, and nothing is done for any.
+WITH offered AS MATERIALIZED (
+    SELECT * FROM unnest(
+        :submission_ids::uuid[], :kinds::smallint[], :subject_ids::uuid[], :sizes::bigint[], :roots::bytea[],
+        :urgent::boolean[], :callers::text[], :request_ids::uuid[], :methods::text[], :digests::bytea[],
+        :audit_ids::uuid[], :actor_kinds::text[], :actor_ids::text[], :audit_methods::text[], :resources::text[],
+        :audit_request_ids::uuid[], :address_prefixes::text[], :details::text[]
+    ) AS offer (
+        submission_id, kind, subject_id, size, root, urgent, caller, request_id, method, digest,
+        audit_id, actor_kind, actor_id, audit_method, resource, audit_request_id, address_prefix, detail
+    )
+), taken AS (
+    INSERT INTO submissions (submission_id, kind, subject_id, size, root, urgent)
+    SELECT submission_id, kind, subject_id, size, root, urgent FROM offered
+    WHERE NOT EXISTS (
+        SELECT FROM idempotency WHERE (caller, request_id) = (offered.caller, offered.request_id)
+    )
     ON CONFLICT (subject_id, kind) DO NOTHING
     RETURNING submission_id, created_at
 ), claimed AS (
     INSERT INTO idempotency (caller, request_id, method, digest, resource_id)
-    SELECT :caller::text, :request_id::uuid, :method::text, :digest::bytea, submission_id FROM taken
+    SELECT caller, request_id, method, digest, submission_id FROM offered JOIN taken USING (submission_id)
 ), accounted AS (
     INSERT INTO audit (audit_id, at, actor_kind, actor_id, method, resource, request_id, address_prefix, detail)
-    SELECT :audit_id::uuid, now(), :actor_kind::text, :actor_id::text, :audit_method::text, :resource::text,
-           :request_id::uuid, :address_prefix::text, :detail::jsonb
-    FROM taken
+    SELECT audit_id, now(), actor_kind, actor_id, audit_method, resource, audit_request_id, address_prefix,
+           detail::jsonb
+    FROM offered JOIN taken USING (submission_id)
 )
-SELECT created_at FROM taken;
+SELECT submission_id, created_at FROM taken;
+
+-- name: hurry(submission_id)!
+-- A root that waits does not wait for company any more.
+UPDATE submissions SET urgent = true WHERE submission_id = :submission_id AND tree_id IS NULL AND NOT urgent;
 
 -- name: find_anchor(subject_id, kind)^
 -- A submission with how far its tree is; by the unique index on the subject.

@@ -1,8 +1,10 @@
 -- name: pending_window(limit)^
--- Whether roots wait, for how long, and whether there are as many as a window takes. One clock for all: the database's.
+-- Whether roots wait, for how long, whether there are as many as a window takes, and whether one is urgent. One clock for
+-- all: the database's.
 SELECT (SELECT extract(epoch FROM now() - created_at)::float8 FROM submissions
         WHERE tree_id IS NULL ORDER BY submission_id LIMIT 1) AS waited_seconds,
-       (SELECT count(*) FROM (SELECT FROM submissions WHERE tree_id IS NULL LIMIT :limit) AS pending) AS pending;
+       (SELECT count(*) FROM (SELECT FROM submissions WHERE tree_id IS NULL LIMIT :limit) AS pending) AS pending,
+       EXISTS (SELECT FROM submissions WHERE tree_id IS NULL AND urgent) AS urgent;
 
 -- name: pending_roots(limit)
 -- The oldest roots that no tree has.

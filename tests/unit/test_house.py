@@ -23,6 +23,7 @@ KNOWS_GRPC = (
     "convert.py",
     "__main__.py",
     "assembly.py",
+    "serving.py",
     "peers.py",
 )
 KNOWS_SQL = ("store.py", "journal.py", "schema.py", "__main__.py", "config.py")  # the journal is the submitter's store

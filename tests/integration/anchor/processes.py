@@ -8,8 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
+
 from mesh.config import DatabaseSettings
+from mesh.migrate import ensure_roles
+from tests.databases import Database, bring_up
 from tests.integration.anchor.world import Ground
+from tests.servers import PostgresAddress
 
 ROOT = Path(__file__).resolve().parents[3]
 LEASE_SECONDS = 1.0
@@ -97,3 +102,14 @@ async def outcome(module: str, *arguments: str, env: dict[str, str]) -> tuple[in
             said, complained = await process.communicate()
         assert process.returncode is not None
         return process.returncode, (said + complained).decode()
+
+
+async def schema_on(server: PostgresAddress) -> DatabaseSettings:
+    """Anchor's schema in a server that is about to be killed."""
+    owner = await asyncpg.connect(server.dsn)
+    try:
+        await ensure_roles(owner, {"anchor": server.password})
+        await bring_up(owner, "anchor")
+    finally:
+        await owner.close()
+    return Database("postgres", server).settings("anchor")

@@ -4,17 +4,14 @@ import asyncio
 import signal
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from mesh.config import DatabaseSettings
 from mesh.database import connect
 from mesh.errors import DependencyUnavailable
 from mesh.local.anvil import AnvilServer
-from mesh.migrate import ensure_roles
-from tests.databases import Database, bring_up
-from tests.integration.anchor.processes import outcome, running, settings
-from tests.integration.anchor.world import Ground, World, batch, request
+from tests.integration.anchor.processes import outcome, running, schema_on, settings
+from tests.integration.anchor.world import Ground, World, batch
 from tests.servers import PASSWORD, PostgresAddress, start_postgres
 
 STEPS = {
@@ -71,17 +68,6 @@ async def test_the_chain_goes_away_and_comes_back(
     await bent.assert_anchored_once(submissions)
 
 
-async def schema_on(server: PostgresAddress) -> DatabaseSettings:
-    """Anchor's schema in a server that is about to be killed."""
-    owner = await asyncpg.connect(server.dsn)
-    try:
-        await ensure_roles(owner, {"anchor": server.password})
-        await bring_up(owner, "anchor")
-    finally:
-        await owner.close()
-    return Database("postgres", server).settings("anchor")
-
-
 @pytest.mark.parametrize("way", ["stop", "kill"])
 async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Path, way: str) -> None:
     postgres = await start_postgres(tmp_path, durable=True)
@@ -95,7 +81,7 @@ async def test_postgresql_goes_away_and_comes_back(ground: Ground, tmp_path: Pat
             await all_final(world)
             await getattr(postgres, way)()
             with pytest.raises(DependencyUnavailable):
-                await world.store.submit(batch(), request())
+                await world.hand_in(batch())
             await postgres.start()
             submissions += await world.submit(3)
             await all_final(world)

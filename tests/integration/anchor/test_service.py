@@ -16,6 +16,7 @@ from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
 from anchor.changes import Changes
+from anchor.intake import Intake
 from anchor.service import AnchorService
 from anchor.watch import Watch
 from anchor.window import leaf
@@ -45,7 +46,7 @@ class Door:
         self.keys = {name: Ed25519PrivateKey.generate() for name in ("factory", "scan")}
         self.changes = Changes(world.pool, poll_seconds=FAR_SECONDS, watchers=WATCHERS)
         watch = Watch(world.store, self.changes)
-        self.service = AnchorService(world.store, world.proofs, watch)
+        self.service = AnchorService(Intake(world.store), world.store, world.proofs, watch)
         self.settings = ServerSettings(
             listen_host="127.0.0.1", listen_port=free_port(), drain_seconds=0, grace_seconds=5
         )
@@ -254,7 +255,7 @@ async def test_watchers_end_when_the_server_drains(world: World) -> None:
 
 async def test_kinds_other_than_batches_pass_silently(world: World, factory: Any) -> None:
 
-    await world.store.submit(batch(kind=SubjectKind.SCAN_LEDGER), request())
+    await world.hand_in(batch(kind=SubjectKind.SCAN_LEDGER), request())
     await world.submit()
     await world.reach("final")
     async with asyncio.timeout(10):

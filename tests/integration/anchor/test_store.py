@@ -18,7 +18,7 @@ async def count(world: World, table: str) -> int:
 
 async def test_a_root_is_a_pending_row_and_an_audit_row(world: World) -> None:
     submission = batch()
-    anchor = await world.store.submit(submission, request())
+    anchor = await world.hand_in(submission, request())
     assert anchor == await world.find(submission)
     assert anchor.progress is Progress.PENDING
     [row] = await world.pool.fetch("SELECT resource, detail FROM audit")
@@ -28,44 +28,44 @@ async def test_a_root_is_a_pending_row_and_an_audit_row(world: World) -> None:
 
 async def test_the_same_root_again_is_the_same_anchor(world: World) -> None:
     submission, key = batch(), request()
-    first = await world.store.submit(submission, key)
-    assert await world.store.submit(submission, key) == first
-    assert await world.store.submit(submission, request()) == first
+    first = await world.hand_in(submission, key)
+    assert await world.hand_in(submission, key) == first
+    assert await world.hand_in(submission, request()) == first
     assert [await count(world, table) for table in ("submissions", "audit", "idempotency")] == [1, 1, 2]
 
 
 @pytest.mark.parametrize("change", [{"root": bytes(32)}, {"size": 7}])
 async def test_another_root_for_the_subject_is_a_conflict(world: World, change: dict[str, object]) -> None:
     submission = batch()
-    await world.store.submit(submission, request())
+    await world.hand_in(submission, request())
     other = batch(**{"subject_id": submission.subject_id, "root": submission.root} | change)
     with pytest.raises(AnchorConflict):
-        await world.store.submit(other, request())
+        await world.hand_in(other, request())
     assert (await world.find(submission)).submission == submission
     assert [await count(world, table) for table in ("submissions", "audit", "idempotency")] == [1, 1, 1]
 
 
 async def test_a_request_id_is_for_one_body(world: World) -> None:
     submission, request_id = batch(), new_id()
-    await world.store.submit(submission, request(request_id, b"one"))
+    await world.hand_in(submission, request(request_id, b"one"))
     same_subject = batch(subject_id=submission.subject_id)
     for other in (batch(), same_subject):
         with pytest.raises(RequestIdReused):
-            await world.store.submit(other, request(request_id, b"two"))
+            await world.hand_in(other, request(request_id, b"two"))
     assert [await count(world, table) for table in ("submissions", "audit", "idempotency")] == [1, 1, 1]
 
 
 async def test_the_same_root_at_once_is_one_row(world: World) -> None:
     submission, key = batch(), request()
     keys = [key, key, *[request() for _ in range(18)]]
-    anchors = await asyncio.gather(*[world.store.submit(submission, each) for each in keys])
+    anchors = await asyncio.gather(*[world.hand_in(submission, each) for each in keys])
     assert len({anchor.submission_id for anchor in anchors}) == 1
     assert [await count(world, table) for table in ("submissions", "audit")] == [1, 1]
 
 
 async def test_different_roots_at_once_leave_one_winner(world: World) -> None:
     subject_id = new_id()
-    attempts = [world.store.submit(batch(subject_id=subject_id), request()) for _ in range(10)]
+    attempts = [world.hand_in(batch(subject_id=subject_id), request()) for _ in range(10)]
     results = await asyncio.gather(*attempts, return_exceptions=True)
     assert sum(isinstance(result, AnchorConflict) for result in results) == 9
     assert await count(world, "submissions") == 1
@@ -73,7 +73,7 @@ async def test_different_roots_at_once_leave_one_winner(world: World) -> None:
 
 async def test_nothing_is_found_under_another_kind_or_id(world: World) -> None:
     submission = batch()
-    await world.store.submit(submission, request())
+    await world.hand_in(submission, request())
     assert await world.store.find(submission.kind, new_id()) is None
 
 

@@ -145,8 +145,12 @@ class World:
     async def submit(self, count: int = 1) -> list[Submission]:
         submissions = [batch() for _ in range(count)]
         for submission in submissions:
-            await self.store.submit(submission, request())
+            await self.hand_in(submission)
         return submissions
+
+    async def hand_in(self, submission: Submission, key: RequestKey | None = None, *, urgent: bool = False) -> Anchor:
+        """Submits a root in a commit of its own."""
+        return await self.store.submit(self.store.offer(submission, key or request(), urgent=urgent))
 
     async def find(self, submission: Submission) -> Anchor:
         anchor = await self.store.find(submission.kind, submission.subject_id)

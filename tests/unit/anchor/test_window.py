@@ -37,7 +37,13 @@ def test_a_leaf_binds_everything_about_a_submission() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "roots", "due"), [(59.9, 9, False), (60.0, 1, True), (0.0, 10, True), (61.0, 10, True)]
+    ("waiting", "due"),
+    [
+        (Waiting(59.9, 9, urgent=False), False),
+        (Waiting(60.0, 1, urgent=False), True),
+        (Waiting(0.0, 10, urgent=False), True),
+        (Waiting(0.0, 1, urgent=True), True),
+    ],
 )
-def test_a_window_is_due_by_time_or_number(seconds: float, roots: int, due: bool) -> None:
-    assert WindowPolicy(60, 10).due(Waiting(seconds, roots)) is due
+def test_a_window_is_due_by_time_or_number_or_urgency(waiting: Waiting, due: bool) -> None:
+    assert WindowPolicy(60, 10).due(waiting) is due

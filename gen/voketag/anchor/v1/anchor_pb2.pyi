@@ -52,6 +52,30 @@ ANCHOR_STATE_FINAL: AnchorState.ValueType  # 4
 """Deep enough: it does not change any more."""
 Global___AnchorState: _TypeAlias = AnchorState  # noqa: Y015
 
+class _Priority:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
+    """Not set: as PRIORITY_NORMAL."""
+    PRIORITY_NORMAL: _Priority.ValueType  # 1
+    """It waits for its window to close, with others."""
+    PRIORITY_HIGH: _Priority.ValueType  # 2
+    """It closes the window that it waits in."""
+
+class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+    """How much a root is in a hurry."""
+
+PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
+"""Not set: as PRIORITY_NORMAL."""
+PRIORITY_NORMAL: Priority.ValueType  # 1
+"""It waits for its window to close, with others."""
+PRIORITY_HIGH: Priority.ValueType  # 2
+"""It closes the window that it waits in."""
+Global___Priority: _TypeAlias = Priority  # noqa: Y015
+
 @_typing.final
 class ChainLocation(_message.Message):
     """Where an anchored root stands on a chain."""
@@ -188,6 +212,7 @@ class SubmitRootRequest(_message.Message):
     BATCH_ID_FIELD_NUMBER: _builtins.int
     ROOT_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key: a UUID."""
     batch_id: _builtins.str
@@ -196,6 +221,8 @@ class SubmitRootRequest(_message.Message):
     """RFC 9162 root over the batch's product leaves: 32 bytes."""
     size: _builtins.int
     """Leaves under the root."""
+    priority: Global___Priority.ValueType
+    """How much it is in a hurry; a root that waits already can be hurried by a request of its own."""
     def __init__(
         self,
         *,
@@ -203,10 +230,11 @@ class SubmitRootRequest(_message.Message):
         batch_id: _builtins.str = ...,
         root: _builtins.bytes = ...,
         size: _builtins.int = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "request_id", b"request_id", "root", b"root", "size", b"size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "priority", b"priority", "request_id", b"request_id", "root", b"root", "size", b"size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,39 @@
+"""The server out of its parts. It holds no chain key."""
+
+from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
+
+from anchor.changes import Changes
+from anchor.config import ServeSettings
+from anchor.intake import Intake
+from anchor.proofs import Proofs
+from anchor.service import AnchorService
+from anchor.store import Store
+from anchor.watch import Watch
+from mesh.clock import SystemClock, new_id
+from mesh.database import check, connect
+from mesh.identity import ServiceAuthenticator
+from mesh.limits import LocalLimiter
+from mesh.policy import SERVICE
+from mesh.server import Server, ServerParts
+
+
+async def serve(settings: ServeSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL is away at start."""
+    pool = await connect(settings, schema="anchor")
+    clock, store = SystemClock(), Store(pool, new_id)
+    changes = Changes(pool, poll_seconds=settings.watch_poll_seconds, watchers=settings.watchers)
+    intake = Intake(store)
+    service = AnchorService(intake, store, Proofs(store), Watch(store, changes))
+    parts = ServerParts(
+        settings=settings,
+        contracts=[anchor_pb2],
+        register=[(anchor_pb2_grpc.add_AnchorServiceServicer_to_server, service)],
+        authenticators={SERVICE: ServiceAuthenticator(settings.jwks, "anchor", clock)},
+        limiter=LocalLimiter(clock),
+        checks={"PostgreSQL": lambda: check(pool)},
+        tracing=settings.otlp_endpoint is not None,
+        on_stop=changes.close,
+    )
+    async with pool, changes.listening():
+        await Server(parts).run()
+        await intake.close()
