@@ -1,4 +1,4 @@
-"""AccountService: factories, their API keys and quotas, for operators; and what a factory has used of them."""
+"""AccountService: factories, their API keys, quotas and weights, for operators; and what a factory has used of them."""
 
 from typing import Any
 from uuid import UUID
@@ -10,6 +10,7 @@ from factory import convert
 from factory.accounts import Accounts
 from factory.quotas import Quotas
 from factory.slots import Slots
+from factory.weights import RiskWeights
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
 
@@ -19,10 +20,11 @@ _SERVICE = "/voketag.factory.v1.AccountService/"
 class AccountService(account_pb2_grpc.AccountServiceServicer):
     """See proto/voketag/factory/v1/account.proto."""
 
-    def __init__(self, accounts: Accounts, quotas: Quotas, slots: Slots) -> None:
+    def __init__(self, accounts: Accounts, quotas: Quotas, slots: Slots, weights: RiskWeights) -> None:
         self._accounts = accounts
         self._quotas = quotas
         self._slots = slots
+        self._weights = weights
 
     async def CreateFactory(self, request: pb.CreateFactoryRequest, context: Any) -> pb.CreateFactoryResponse:
         """Opens an account."""
@@ -52,6 +54,15 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
             concurrent_imports=request.concurrent_imports if request.HasField("concurrent_imports") else None,
         )
         return pb.SetQuotaResponse(quota=convert.quota_message(quota))
+
+    async def SetRiskWeights(self, request: pb.SetRiskWeightsRequest, context: Any) -> pb.SetRiskWeightsResponse:
+        """Sets how scans are weighed."""
+        key = RequestKey.of(f"{_SERVICE}SetRiskWeights", request.request_id, request)
+        weights = convert.risk_weights(request.weights) if request.HasField("weights") else None
+        kept = await self._weights.set(key, UUID(request.factory_id), weights)
+        if kept is None:
+            return pb.SetRiskWeightsResponse()
+        return pb.SetRiskWeightsResponse(version=kept[0], weights=convert.risk_weights_message(kept[1]))
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
         """Says what the caller has used."""

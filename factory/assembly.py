@@ -53,6 +53,7 @@ from factory.table_imports import TableImports
 from factory.table_service import TableService
 from factory.webhook_service import WebhookService
 from factory.webhooks import Webhooks
+from factory.weights import RiskWeights
 from factory.worker import FactoryWorker
 from mesh import database, valkey
 from mesh.client import peer
@@ -87,6 +88,7 @@ def server_parts(
     lifecycle = LifecycleService(orders, Lifecycle(store, outbox, pages, new_id=new_id), url_prefix=prefix)
     labels = LabelService(Codes(turns, url_prefix=prefix), Labels(store, tokens, turns, url_prefix=prefix))
     exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
+    weights = RiskWeights(store, new_id=new_id)
     accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
 
     webhooks = Webhooks(
@@ -111,7 +113,7 @@ def server_parts(
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (label_pb2_grpc.add_LabelServiceServicer_to_server, labels),
-            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts, quotas, slots)),
+            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts, quotas, slots, weights)),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
             (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
         ],

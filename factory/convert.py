@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -191,6 +191,19 @@ def _event_number(event_type: EventType) -> webhook_pb2.EventType.ValueType:
 def quota_message(quota: Quota) -> account_pb2.Quota:
     """What a factory may do."""
     return account_pb2.Quota(products_a_day=quota.products_a_day, concurrent_imports=quota.concurrent_imports)
+
+
+def risk_weights(message: account_pb2.RiskWeights) -> dict[str, int | bool]:
+    """Weights by their names, all of them."""
+    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
+
+
+def risk_weights_message(weights: Mapping[str, int | bool]) -> account_pb2.RiskWeights:
+    """The reverse."""
+    message = account_pb2.RiskWeights()
+    for name, weight in weights.items():
+        setattr(message, name, weight)
+    return message
 
 
 async def frames(requests: AsyncIterator[factory_pb2.ImportProductsRequest]) -> AsyncIterator[Frame]:

@@ -13,6 +13,7 @@ from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.changes import Changes
+from scan.risk import Weights
 
 log = structlog.get_logger()
 
@@ -23,7 +24,10 @@ RENEW_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A product as its factory describes it; `index` is its place in the batch, `kid` the key of its token."""
+    """A product as its factory describes it; `index` is its place in the batch, `kid` the key of its token.
+
+    `weights` are the factory's own, None for those that everybody has.
+    """
 
     product_id: UUID
     batch_id: UUID
@@ -34,6 +38,7 @@ class Card:
     batch_state: str
     factory_name: str
     attributes: Mapping[str, str]
+    weights: Weights | None = None
 
 
 class Found(NamedTuple):

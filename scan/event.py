@@ -41,6 +41,8 @@ class Said:
 
     Ids have 16 bytes, None when the card could not be read. `prefix` and `device` are HMACs under the day's salt, 8 to
     64 bytes, None when not known. `country` is ISO 3166-1 alpha-2, empty when not known.
+    `weights` are those that the scan is judged by, as JSON, None for those that everybody has: they travel with the
+    event, so that whoever writes it judges as the answer did, whatever was set meanwhile.
     """
 
     batch_id: bytes | None
@@ -50,6 +52,7 @@ class Said:
     country: str
     source: Source
     facts: Mapping[str, Any]
+    weights: str | None = None
 
     def to_json(self) -> bytes:
         """One JSON object; bytes in it are hexadecimal."""
@@ -62,6 +65,7 @@ class Said:
                 "country": self.country,
                 "source": self.source,
                 "facts": self.facts,
+                **({"weights": self.weights} if self.weights is not None else {}),
             }
         )
 

@@ -14,7 +14,7 @@ from mesh.clock import Clock
 from scan.changes import Changes
 
 log = structlog.get_logger()
-CHANNEL = "factory_cards"
+CARDS, WEIGHTS = "factory_cards", "factory_weights"
 BEAT_SECONDS = 0.5
 
 
@@ -48,7 +48,8 @@ class Feed:
     async def _listen(self) -> None:
         connection = await self._pool.acquire(timeout=BEAT_SECONDS)
         try:
-            await connection.add_listener(CHANNEL, self._hear)
+            await connection.add_listener(CARDS, self._hear)
+            await connection.add_listener(WEIGHTS, self._hear_weights)
             self._changes.begin()
             while True:
                 asked_at = self._clock.monotonic()
@@ -62,3 +63,6 @@ class Feed:
 
     def _hear(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
         self._changes.notice(UUID(str(payload)).bytes)
+
+    def _hear_weights(self, _connection: object, _pid: int, _channel: str, _payload: object) -> None:
+        self._changes.begin()  # it is rare, and every card of the factory is another one now

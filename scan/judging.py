@@ -1,6 +1,7 @@
 """The judgement on a scan, worked out again from its event: what the journal writes and what is replayed."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -27,14 +28,15 @@ class Judging:
         self._weights = weights
 
     def __call__(self, said: bytes, counts: bytes, /) -> Judged:
-        """See scan.event.Judge. A scan that was not counted has no risk."""
-        found: dict[str, Any] = orjson.loads(said)["facts"]
+        """See scan.event.Judge. A scan that was not counted has no risk; one of a factory with weights brings them."""
+        event: dict[str, Any] = orjson.loads(said)
+        found: dict[str, Any] = event["facts"]
         circumstances = Circumstances.from_dict(found)
         if counts == NO_COUNTS:
             verdict = Verdict.BLOCKED if found["blocked"] else Verdict.GENUINE_CODE
             return Judged(NUMBERS[verdict], None, b"[]", 0, "", orjson.dumps(found))
         known = facts(circumstances, Counts.read(counts))
-        assessment = assess(known, self._weights)
+        assessment = assess(known, _weights(event["weights"]) if "weights" in event else self._weights)
         verdict = Verdict.BLOCKED if found["blocked"] else RAISED.get(assessment.level, Verdict.GENUINE_CODE)
         return Judged(
             verdict=NUMBERS[verdict],
@@ -44,6 +46,11 @@ class Judging:
             weights_version=assessment.weights_version,
             facts=facts_to_json(known).encode(),
         )
+
+
+@lru_cache(maxsize=1_024)
+def _weights(text: str) -> Weights:
+    return Weights.from_json(text)
 
 
 def _scores(assessment: Assessment) -> bytes:

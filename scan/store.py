@@ -4,20 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import orjson
+import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from mesh.database import Connection, load_queries, reached
 from scan.card import Card
 from scan.receipt import Tree
 from scan.report import Report
+from scan.risk import RiskError, Weights
 from trust.tiles import Tile
 
+log = structlog.get_logger()
 READ_SECONDS = 1.0
 WRITE_SECONDS = 3.0
 RETRY_SECONDS = 1.0
@@ -154,4 +158,15 @@ def _card(row: Any) -> Card:
         batch_state=row["batch_state"],
         factory_name=row["factory_name"],
         attributes=orjson.loads(row["attributes"]),
+        weights=_weights(row["risk_weights"]),
     )
+
+
+@lru_cache(maxsize=1_024)
+def _weights(text: str | None) -> Weights | None:
+    """One object for all cards of a factory. What cannot be read is as if there were none: a scan goes on."""
+    try:
+        return None if text is None else Weights.from_json(text)
+    except RiskError as error:
+        log.error("weights of a factory cannot be read", weights=text, reason=str(error))
+        return None

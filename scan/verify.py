@@ -129,6 +129,7 @@ class Verifier:
             country=caller.place.country if caller.place is not None else "",
             source=source,
             facts=known.to_dict(blocked=blocked(checked, card)),
+            weights=card.weights.to_json() if card is not None and card.weights is not None else None,
         )
         event_id, payload = self._new_event_id(), said.to_json()
         told = await self._counters.scan(
@@ -138,7 +139,7 @@ class Verifier:
             recorded = await self._record(Envelope(event_id, checked.product_id, payload))
             return replace(self._answer(checked, found, None, None), recorded=recorded)
         counts = Counts.read(told)
-        history, assessment = History(counts.scans, counts.first_at), assess(facts(known, counts), self._weights)
+        history, assessment = History(counts.scans, counts.first_at), assess(facts(known, counts), self._weigh(card))
         return replace(self._answer(checked, found, history, assessment), recorded=True)
 
     async def _record(self, envelope: Envelope) -> bool:
@@ -156,8 +157,11 @@ class Verifier:
             return self._answer(checked, found, None, None)
         history = History(counts.scans, counts.first_at if counts.first else None)
         return self._answer(
-            checked, found, history, assess(facts(circumstances(checked, card, None), counts), self._weights)
+            checked, found, history, assess(facts(circumstances(checked, card, None), counts), self._weigh(card))
         )
+
+    def _weigh(self, card: Card | None) -> Weights:
+        return card.weights if card is not None and card.weights is not None else self._weights
 
     def _answer(
         self, checked: Checked, found: Found | None, history: History | None, assessment: Assessment | None

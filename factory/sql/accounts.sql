@@ -23,3 +23,7 @@ RETURNING key_id, factory_id, prefix, created_at, revoked_at;
 -- name: select_credentials(prefix)^
 -- What a presented key is held against; revoked keys are as unknown as the rest.
 SELECT key_id, factory_id, secret_hash FROM api_keys WHERE prefix = :prefix AND revoked_at IS NULL;
+
+-- name: set_risk_weights(weights, factory_id)!
+-- NULL is what everybody has; scan reads it through product_cards, and is told by a trigger.
+UPDATE factories SET risk_weights = :weights::jsonb WHERE factory_id = :factory_id;

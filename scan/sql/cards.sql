@@ -1,6 +1,6 @@
 -- name: cards_by_product(product_ids)
 -- The products of one event-loop turn in one round trip; without the tile columns, which only receipts need.
-SELECT product_id, batch_id, product_index, kid, product_state, batch_state, attributes, factory_id, factory_name
+SELECT product_id, batch_id, product_index, kid, product_state, batch_state, attributes, factory_id, factory_name, risk_weights
 FROM factory.product_cards
 WHERE product_id = ANY(:product_ids::uuid[]);
 

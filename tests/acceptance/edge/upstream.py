@@ -193,6 +193,12 @@ class Canned(
         self.seen(context)
         return account_pb2.SetQuotaResponse(quota=account_pb2.Quota(products_a_day=request.products_a_day))
 
+    async def SetRiskWeights(
+        self, request: account_pb2.SetRiskWeightsRequest, context: Context
+    ) -> account_pb2.SetRiskWeightsResponse:
+        self.seen(context)
+        return account_pb2.SetRiskWeightsResponse(weights=request.weights, version=request.factory_id)
+
     async def GetUsage(self, request: account_pb2.GetUsageRequest, context: Context) -> account_pb2.GetUsageResponse:
         self.seen(context)
         return account_pb2.GetUsageResponse(reset_time=NOW)

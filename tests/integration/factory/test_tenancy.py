@@ -149,6 +149,9 @@ CASES: dict[str, list[Case]] = {
     "AccountService/SetQuota": [
         lambda ids: [account_pb2.SetQuotaRequest(request_id=ids.request_id, factory_id=ids.factory_id)]
     ],
+    "AccountService/SetRiskWeights": [
+        lambda ids: [account_pb2.SetRiskWeightsRequest(request_id=ids.request_id, factory_id=ids.factory_id)]
+    ],
     "AccountService/GetUsage": [lambda ids: [account_pb2.GetUsageRequest()]],
     "WebhookService/CreateEndpoint": [
         lambda ids: [webhook_pb2.CreateEndpointRequest(request_id=ids.request_id, url=URL)]

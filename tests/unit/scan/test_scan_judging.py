@@ -57,6 +57,13 @@ def test_what_is_blocked_stays_blocked_and_what_was_not_counted_has_no_risk() ->
     assert judging(said(ABROAD, blocked=True), NO_COUNTS).verdict == 4
 
 
+def test_weights_that_came_with_the_event_go_before_those_of_the_writer() -> None:
+    own = Weights(version="own-1", market=100)
+    event = Said(None, None, None, None, "", Source.UNARY, ABROAD.to_dict(blocked=False), own.to_json()).to_json()
+    judged, answered = Judging(Weights())(event, TOLD), assess(facts(ABROAD, Counts.read(TOLD)), own)
+    assert (judged.total, judged.weights_version) == (answered.total, "own-1")
+
+
 @pytest.mark.parametrize("broken", [b"{}", b'{"facts": {}}', b'{"facts": {"state": 99}}', b"[]"])
 def test_what_cannot_be_judged_raises(broken: bytes) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):

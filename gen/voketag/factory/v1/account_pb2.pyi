@@ -337,6 +337,124 @@ class SetQuotaResponse(_message.Message):
 Global___SetQuotaResponse: _TypeAlias = SetQuotaResponse  # noqa: Y015
 
 @_typing.final
+class RiskWeights(_message.Message):
+    """How scans are weighed. All of it counts as it stands: a weight that is left out is 0, and turns its factor off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COPIES_FIELD_NUMBER: _builtins.int
+    DEVICES_FIELD_NUMBER: _builtins.int
+    TRAVEL_FIELD_NUMBER: _builtins.int
+    MARKET_FIELD_NUMBER: _builtins.int
+    VELOCITY_FIELD_NUMBER: _builtins.int
+    LIFECYCLE_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    SUSPICIOUS_FIELD_NUMBER: _builtins.int
+    LIKELY_FIELD_NUMBER: _builtins.int
+    ACTIVATES_FIELD_NUMBER: _builtins.int
+    copies: _builtins.int
+    """Sessions of many callers in several regions, 0 to 100, as each of the seven."""
+    devices: _builtins.int
+    """More callers than is usual in the batch."""
+    travel: _builtins.int
+    """Faster than anything travels."""
+    market: _builtins.int
+    """Outside the intended market."""
+    velocity: _builtins.int
+    """A caller that scans faster than a hand does."""
+    lifecycle: _builtins.int
+    """What the factory says of the product."""
+    reports: _builtins.int
+    """Reports on the product, and wrong codes tried."""
+    suspicious: _builtins.int
+    """From this total on a scan is SUSPICIOUS: 1 to 100."""
+    likely: _builtins.int
+    """From this total on it may be LIKELY_COPY."""
+    activates: _builtins.bool
+    """The factory activates its products before they leave."""
+    def __init__(
+        self,
+        *,
+        copies: _builtins.int = ...,
+        devices: _builtins.int = ...,
+        travel: _builtins.int = ...,
+        market: _builtins.int = ...,
+        velocity: _builtins.int = ...,
+        lifecycle: _builtins.int = ...,
+        reports: _builtins.int = ...,
+        suspicious: _builtins.int = ...,
+        likely: _builtins.int = ...,
+        activates: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activates", b"activates", "copies", b"copies", "devices", b"devices", "lifecycle", b"lifecycle", "likely", b"likely", "market", b"market", "reports", b"reports", "suspicious", b"suspicious", "travel", b"travel", "velocity", b"velocity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RiskWeights: _TypeAlias = RiskWeights  # noqa: Y015
+
+@_typing.final
+class SetRiskWeightsRequest(_message.Message):
+    """How to weigh whose."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    factory_id: _builtins.str
+    """The factory."""
+    @_builtins.property
+    def weights(self) -> Global___RiskWeights:
+        """The weights. Left out: as for every factory."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        factory_id: _builtins.str = ...,
+        weights: Global___RiskWeights | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factory_id", b"factory_id", "request_id", b"request_id", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRiskWeightsRequest: _TypeAlias = SetRiskWeightsRequest  # noqa: Y015
+
+@_typing.final
+class SetRiskWeightsResponse(_message.Message):
+    """The weights as they are now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Their name, a UUIDv7, in `weights_version` of scans; empty without weights."""
+    @_builtins.property
+    def weights(self) -> Global___RiskWeights:
+        """What counts from now on; absent when that is as for every factory."""
+
+    def __init__(
+        self,
+        *,
+        weights: Global___RiskWeights | None = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRiskWeightsResponse: _TypeAlias = SetRiskWeightsResponse  # noqa: Y015
+
+@_typing.final
 class GetUsageRequest(_message.Message):
     """The caller's own."""
 

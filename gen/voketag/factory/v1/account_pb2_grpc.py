@@ -55,6 +55,11 @@ class AccountServiceStub:
                 request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.SerializeToString,
                 response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.FromString,
                 _registered_method=True)
+        self.SetRiskWeights = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/SetRiskWeights',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsResponse.FromString,
+                _registered_method=True)
         self.GetUsage = channel.unary_unary(
                 '/voketag.factory.v1.AccountService/GetUsage',
                 request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetUsageRequest.SerializeToString,
@@ -103,6 +108,16 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetRiskWeights(self, request, context):
+        """SetRiskWeights sets how scans of a factory's products are weighed; without weights, as for every factory. It counts
+        within 2 s, and every scan says by the version what it was weighed by. docs/risk.md says what the weights mean.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """GetUsage says what the caller has used of its quotas.
 
@@ -134,6 +149,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.SetQuota,
                     request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.FromString,
                     response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.SerializeToString,
+            ),
+            'SetRiskWeights': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRiskWeights,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -250,6 +270,33 @@ class AccountService:
             '/voketag.factory.v1.AccountService/SetQuota',
             voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaRequest.SerializeToString,
             voketag_dot_factory_dot_v1_dot_account__pb2.SetQuotaResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRiskWeights(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/SetRiskWeights',
+            voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.SetRiskWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,12 @@ class AccountServiceStub:
 
     Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
+    SetRiskWeights: _grpc.UnaryUnaryMultiCallable[_account_pb2.SetRiskWeightsRequest, _account_pb2.SetRiskWeightsResponse]
+    """SetRiskWeights sets how scans of a factory's products are weighed; without weights, as for every factory. It counts
+    within 2 s, and every scan says by the version what it was weighed by. docs/risk.md says what the weights mean.
+
+    Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
     GetUsage: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetUsageRequest, _account_pb2.GetUsageResponse]
     """GetUsage says what the caller has used of its quotas.
 
@@ -83,6 +89,12 @@ class AccountServiceAsyncStub(AccountServiceStub):
     SetQuota: _aio.UnaryUnaryMultiCallable[_account_pb2.SetQuotaRequest, _account_pb2.SetQuotaResponse]  # type: ignore[assignment]
     """SetQuota sets what a factory may issue a day and import at once; what is left out is as for every factory. It counts
     from the next order on, and from the next block of an import under way.
+
+    Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    SetRiskWeights: _aio.UnaryUnaryMultiCallable[_account_pb2.SetRiskWeightsRequest, _account_pb2.SetRiskWeightsResponse]  # type: ignore[assignment]
+    """SetRiskWeights sets how scans of a factory's products are weighed; without weights, as for every factory. It counts
+    within 2 s, and every scan says by the version what it was weighed by. docs/risk.md says what the weights mean.
 
     Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
@@ -136,6 +148,18 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.SetQuotaResponse, _abc.Awaitable[_account_pb2.SetQuotaResponse]]:
         """SetQuota sets what a factory may issue a day and import at once; what is left out is as for every factory. It counts
         from the next order on, and from the next block of an import under way.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def SetRiskWeights(
+        self,
+        request: _account_pb2.SetRiskWeightsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.SetRiskWeightsResponse, _abc.Awaitable[_account_pb2.SetRiskWeightsResponse]]:
+        """SetRiskWeights sets how scans of a factory's products are weighed; without weights, as for every factory. It counts
+        within 2 s, and every scan says by the version what it was weighed by. docs/risk.md says what the weights mean.
 
         Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
