@@ -4,13 +4,13 @@ from uuid import UUID
 
 from voketag.anchor.v1 import anchor_pb2 as pb
 
-from anchor.submission import Anchor, Location, Proof, Submission
-from trust.canonical import SubjectKind
+from anchor.submission import Anchor, Location, Proof, Submission, kind_of
 
 
 def to_submission(request: pb.SubmitRootRequest) -> Submission:
-    """The batch root of a request."""
-    return Submission(SubjectKind.BATCH, UUID(request.batch_id), request.root, request.size)
+    """The root of a request."""
+    subject_id = UUID(request.batch_id)
+    return Submission(kind_of(subject_id), subject_id, request.root, request.size)
 
 
 def from_anchor(anchor: Anchor) -> pb.Anchor:

@@ -33,6 +33,11 @@ class Offer:
     urgent: bool
 
 
+def kind_of(subject_id: UUID) -> SubjectKind:
+    """What an id is of: checkpoints' ids are UUIDv8 (see `trust.checkpoint`), which no batch's is."""
+    return SubjectKind.SCAN_LEDGER if subject_id.version == 8 else SubjectKind.BATCH
+
+
 class Progress(IntEnum):
     """How far an anchoring is; the numbers are those of `AnchorState` in the contract."""
 

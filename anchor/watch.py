@@ -5,7 +5,7 @@ from uuid import UUID
 
 from anchor.changes import Changes
 from anchor.store import Store
-from anchor.submission import Anchor, Progress
+from anchor.submission import Anchor, Progress, kind_of
 from mesh.errors import AnchorNotFound
 from trust.canonical import SubjectKind
 
@@ -20,12 +20,12 @@ class Watch:
         self._changes = changes
 
     async def anchor(self, subject_id: UUID) -> AsyncIterator[Anchor]:
-        """A batch's anchor now and at every change, until it is final. Raises AnchorNotFound, ShuttingDown."""
+        """An anchor now and at every change, until it is final. Raises AnchorNotFound, ShuttingDown."""
         with self._changes.watching():
             last = None
             while True:
                 count = self._changes.count
-                anchor = await self._store.find(SubjectKind.BATCH, subject_id)
+                anchor = await self._store.find(kind_of(subject_id), subject_id)
                 if anchor is None:
                     raise AnchorNotFound(batch_id=subject_id)
                 if anchor != last:

@@ -1,17 +1,23 @@
-"""`python -m scan [serve | journal | migrate]`."""
+"""`python -m scan [serve | journal | migrate | ledger-key | new-ledger-key]`.
+
+`new-ledger-key` prints a new signing key of checkpoints, a secret; `ledger-key` the public key of the one configured.
+"""
 
 import asyncio
 import sys
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from mesh import processes, telemetry
 from mesh.config import OwnerSettings, load
 from mesh.migrate import migrate_as_owner
 from scan import assembly, writing
-from scan.config import JournalSettings, ScanSettings
+from scan.config import JournalSettings, KeySettings, RecordSettings, ScanSettings
 from scan.judging import Judging
 from scan.ledger import Ledger
 from trust.keyring import Keyring
+from trust.note import Signer
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -42,6 +48,11 @@ def main() -> None:
             processes.run(1, journal)
         case ["migrate"]:
             asyncio.run(migrate_as_owner(load(OwnerSettings), schema="scan", folder=MIGRATIONS))
+        case ["ledger-key"]:
+            sys.stdout.write(load(KeySettings).ledger_signer.verifier.to_text() + "\n")
+        case ["new-ledger-key"]:
+            signer = Signer(load(RecordSettings).ledger_origin, Ed25519PrivateKey.generate())
+            sys.stdout.write(signer.to_text() + "\n")
         case _:
             sys.exit(__doc__)
 

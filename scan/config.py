@@ -11,6 +11,7 @@ from scan.card import Limits
 from scan.counters import Budgets
 from scan.risk import Weights
 from trust.keyring import Keyring
+from trust.note import Signer
 
 
 class RecordSettings(Settings):
@@ -81,9 +82,31 @@ class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings
         return Limits(self.card_capacity, self.card_fresh_seconds, self.card_stale_seconds)
 
 
-class JournalSettings(RecordSettings, LogSettings, DatabaseSettings, ValkeySettings):
+class KeySettings(RecordSettings):
+    """The key that the ledger is signed with."""
+
+    ledger_key: SecretStr = Field(
+        description="signing key of checkpoints, as `python -m scan new-ledger-key` prints it"
+    )
+
+    @model_validator(mode="after")
+    def _signed(self) -> Self:
+        if self.ledger_signer.verifier.name != self.ledger_origin:
+            raise ValueError("ledger_key is the key of another ledger than ledger_origin")
+        return self
+
+    @property
+    def ledger_signer(self) -> Signer:
+        """The key of checkpoints. Raises KeyMalformedError, a ValueError."""
+        return Signer.from_text(self.ledger_key.get_secret_value().strip())
+
+
+class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings):
     """Everything that `python -m scan journal` needs."""
 
+    service_key: SecretStr = Field(description="Ed25519 private key, PEM")
+    anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
+    ledger_checkpoint_seconds: float = Field(default=10.0, ge=0.1, le=10, description="between checkpoints, at most")
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
     journal_shards: int = Field(default=1, ge=1, le=4096, description="streams of scans in Valkey")

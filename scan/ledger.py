@@ -21,6 +21,8 @@ from trust.ledger import Event, State, append, genesis
 from trust.note import Signer
 
 PAGE = 1000
+SIGN_KEY = 0x766F6B73
+"""The advisory lock of whoever signs."""
 _MOST_TILES = (1 << 63) - 1
 
 Rows = Callable[[int], AsyncIterator[Sequence[Row]]]
@@ -50,6 +52,16 @@ class Inclusion:
     path: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many entries there are and are signed for, when the last checkpoint was signed, and how many Anchor lacks."""
+
+    size: int
+    signed: int
+    signed_at: datetime | None
+    unsubmitted: int
+
+
 class Ledger:
     """The ledger `origin`, in the schema `scan` of whatever connection is given."""
 
@@ -74,24 +86,55 @@ class Ledger:
         await self.queries.move_ledger(connection, size=appended.state.size, last=appended.state.last)
         return state.size
 
-    async def sign(self, pool: "asyncpg.Pool[Any]", signer: Signer, now: datetime) -> Checkpoint | None:
+    async def sign(self, connection: Connection, signer: Signer, now: datetime) -> Checkpoint | None:
         """Sign the ledger as it is committed, and keep the checkpoint; None if nothing was appended since the last.
 
         Raises LedgerForeignError, and LedgerDamagedError rather than sign a tree that does not contain the last one.
         """
-        async with pool.acquire() as connection:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                row = await self.queries.read_ledger(connection)
-                latest = await self.queries.latest_checkpoint(connection)
-                if row is None or row["size"] == (latest["size"] if latest else 0):
-                    return None
-                checkpoint = Checkpoint(self.origin, row["size"], (await self._state(connection, row)).root())
-                if latest:
-                    await self._check_follows(connection, latest, checkpoint.size)
-            note = sign_checkpoint(checkpoint, signer)
-            values = {"size": checkpoint.size, "root": checkpoint.root, "note": note, "signed_at": now}
-            await self.queries.insert_checkpoint(connection, **values)
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            row = await self.queries.read_ledger(connection)
+            latest = await self.queries.latest_checkpoint(connection)
+            if row is None or row["size"] == (latest["size"] if latest else 0):
+                return None
+            checkpoint = Checkpoint(self.origin, row["size"], (await self._state(connection, row)).root())
+            if latest:
+                await self._check_follows(connection, latest, checkpoint.size)
+        note = sign_checkpoint(checkpoint, signer)
+        values = {"size": checkpoint.size, "root": checkpoint.root, "note": note, "signed_at": now}
+        await self.queries.insert_checkpoint(connection, **values)
         return checkpoint
+
+    async def lead(self, connection: Connection, lease_seconds: float) -> bool:
+        """Whether this connection signs from now on to its end, which comes when it idles longer than the lease."""
+        await self.queries.bound_session(connection, seconds=f"{round(lease_seconds * 1000)}ms")
+        return bool(await self.queries.lead(connection, key=SIGN_KEY))
+
+    async def signs(self, connection: Connection, signer: Signer, now: datetime) -> None:
+        """Keep a signer's public key with those that ever signed."""
+        await self.queries.insert_ledger_key(connection, verifier=signer.verifier.to_text(), since=now)
+
+    async def keys(self, database: Database) -> list[str]:
+        """The public keys that ever signed, the newest first."""
+        return [row["verifier"] async for row in self.queries.ledger_keys(database)]
+
+    async def unsubmitted(self, connection: Connection, above: int) -> list[Checkpoint]:
+        """Up to PAGE checkpoints of more than `above` entries that Anchor may not have yet, by size."""
+        rows = self.queries.unsubmitted_checkpoints(connection, above=above, most=PAGE)
+        return [Checkpoint(self.origin, row["size"], row["root"]) async for row in rows]
+
+    async def submitted(self, connection: Connection, checkpoint: Checkpoint, now: datetime) -> None:
+        """Note that Anchor has a checkpoint."""
+        await self.queries.submitted_checkpoint(connection, size=checkpoint.size, at=now)
+
+    async def standing(self, connection: Connection) -> Standing:
+        """How far the ledger is signed for and submitted."""
+        row, latest = await self.queries.read_ledger(connection), await self.queries.latest_checkpoint(connection)
+        return Standing(
+            size=row["size"] if row else 0,
+            signed=latest["size"] if latest else 0,
+            signed_at=latest["signed_at"] if latest else None,
+            unsubmitted=await self.queries.count_unsubmitted(connection),
+        )
 
     async def latest(self, database: Database) -> bytes | None:
         """The largest signed checkpoint as it was signed; None before the first."""

@@ -1,20 +1,22 @@
 """The anchor service, as scan asks it."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import grpc
 from grpc.aio import AioRpcError, Channel
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 
-from mesh.errors import DependencyUnavailable
+from mesh.errors import AnchorConflict, DependencyUnavailable
 from scan import convert
 from scan.proof import Proof
+from trust.checkpoint import Checkpoint
 
 PROOF_SECONDS = 2.0
+SUBMIT_SECONDS = 5.0
 
 
 class AnchorPeer:
-    """Asks over one channel; GetProof is public, so no credentials are shown."""
+    """Asks over one channel; GetProof is public, SubmitRoot wants one on which scan proves who it is."""
 
     def __init__(self, channel: Channel) -> None:
         self._stub = anchor_pb2_grpc.AnchorServiceStub(channel)
@@ -28,3 +30,19 @@ class AnchorPeer:
             if error.code() is grpc.StatusCode.NOT_FOUND:
                 return None
             raise DependencyUnavailable(dependency="the anchor service") from error
+
+    async def submit(self, checkpoint: Checkpoint) -> None:
+        """Hands in the root of a checkpoint, any number of times. Raises DependencyUnavailable, AnchorConflict."""
+        subject_id = checkpoint.subject_id()
+        request = anchor_pb2.SubmitRootRequest(
+            request_id=str(uuid5(subject_id, "anchor.submit")),
+            batch_id=str(subject_id),
+            root=checkpoint.root,
+            size=checkpoint.size,
+        )
+        try:
+            await self._stub.SubmitRoot(request, timeout=SUBMIT_SECONDS)
+        except AioRpcError as error:
+            if error.code() is grpc.StatusCode.ALREADY_EXISTS:
+                raise AnchorConflict(batch_id=subject_id) from error
+            raise DependencyUnavailable(dependency=f"Anchor ({error.code().name})") from error

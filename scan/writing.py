@@ -1,17 +1,24 @@
-"""The writer of the journal out of its parts."""
+"""The writer of the journal and the signer of its ledger out of their parts."""
 
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 
 import structlog
 from prometheus_client import REGISTRY
 
-from mesh import database, valkey
+from mesh import client, database, valkey
+from mesh.clock import SystemClock
+from mesh.identity import ServiceTokens
+from scan.checkpoints import Checkpoints, Turns
 from scan.config import JournalSettings
 from scan.event import Judge
-from scan.journal import Journal, Ledger
-from scan.metrics import Metrics
+from scan.journal import Journal
+from scan.journal import Ledger as JournalLedger
+from scan.ledger import Ledger
+from scan.metrics import LedgerMetrics, Metrics
+from scan.peers import AnchorPeer
 from scan.stream import Stream
 from scan.writer import Pace, Writer
 
@@ -20,32 +27,43 @@ VALKEY_SECONDS = 2.0
 """A group is a large answer, and nobody waits for this process: it can be patient."""
 
 
-async def journal(settings: JournalSettings, ledger: Ledger, judge: Judge) -> None:
-    """Writes until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL or Valkey is away at start."""
-    stop = asyncio.Event()
+async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge) -> None:
+    """Writes and signs until SIGTERM or SIGINT. Raises DependencyUnavailable when a server is away at start."""
+    stop, clock = asyncio.Event(), SystemClock()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    pool = await database.connect(settings, schema="scan")
-    client = await valkey.connect(settings, answer_seconds=VALKEY_SECONDS)
-    writer = Writer(
-        pool,
-        Stream(client),
-        Journal(ledger),
-        judge,
-        shards=settings.journal_shards,
-        entropy=os.urandom,
-        metrics=Metrics(REGISTRY),
-        pace=Pace(
-            group=settings.journal_group, poll=settings.journal_poll_seconds, lease=settings.journal_lease_seconds
-        ),
-    )
-    try:
+    async with AsyncExitStack() as stack:
+        pool = await database.connect(settings, schema="scan")
+        stack.callback(pool.terminate)
+        shared = await valkey.connect(settings, answer_seconds=VALKEY_SECONDS)
+        stack.push_async_callback(shared.aclose)
+        tokens = ServiceTokens("scan", settings.service_key.get_secret_value(), clock)
+        anchor = await stack.enter_async_context(client.peer(settings.anchor_target, tokens=tokens, service="anchor"))
+        writer = Writer(
+            pool,
+            Stream(shared),
+            Journal(ledger),
+            judge,
+            shards=settings.journal_shards,
+            entropy=os.urandom,
+            metrics=Metrics(REGISTRY),
+            pace=Pace(
+                group=settings.journal_group, poll=settings.journal_poll_seconds, lease=settings.journal_lease_seconds
+            ),
+        )
+        checkpoints = Checkpoints(
+            pool,
+            Ledger(settings.ledger_origin),
+            settings.ledger_signer,
+            AnchorPeer(anchor).submit,
+            clock=clock,
+            metrics=LedgerMetrics(REGISTRY),
+            turns=Turns(every=settings.ledger_checkpoint_seconds),
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(stop))
             group.create_task(writer.watch(stop))
             group.create_task(writer.keep_months(stop, ahead=settings.months_ahead, kept=settings.retention_months))
+            group.create_task(checkpoints.run(stop))
             log.info("writing")
-    finally:
-        await client.aclose()
-        pool.terminate()
     log.info("stopped")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.local.ports import LOOPBACK
-from mesh.local.secrets import Secrets
+from mesh.local.secrets import LEDGER_ORIGIN, Secrets
 
 CHAIN_WINDOW_SECONDS = "1"
 CHAIN_CONFIRMATIONS = "2"
@@ -52,6 +52,8 @@ class Environment:
         return {
             "KEYRING_FILE": self.secrets.keyring,
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
+            "LEDGER_ORIGIN": LEDGER_ORIGIN,
+            "LEDGER_KEY_FILE": self.secrets.ledger_key,
         }
 
     def _factory(self) -> dict[str, object]:

@@ -28,7 +28,7 @@ WHERE (level, number) IN (SELECT * FROM unnest(:levels::smallint[], :numbers::bi
 
 -- name: latest_checkpoint()^
 -- The largest signed tree; the primary key read from its end.
-SELECT size, root, note FROM ledger_checkpoints ORDER BY size DESC LIMIT 1;
+SELECT size, root, note, signed_at FROM ledger_checkpoints ORDER BY size DESC LIMIT 1;
 
 -- name: checkpoints_from(first, most)
 -- A page of checkpoints in order of size, for an audit.
@@ -38,3 +38,23 @@ SELECT size, note FROM ledger_checkpoints WHERE size >= :first ORDER BY size LIM
 -- A signed tree; a signer that came second has signed the same, since Ed25519 signs a text in one way.
 INSERT INTO ledger_checkpoints (size, root, note, signed_at) VALUES (:size, :root, :note, :signed_at)
 ON CONFLICT (size) DO NOTHING;
+
+-- name: unsubmitted_checkpoints(above, most)
+-- Checkpoints that Anchor may not have yet, the oldest first; by their partial index.
+SELECT size, root FROM ledger_checkpoints WHERE submitted_at IS NULL AND size > :above ORDER BY size LIMIT :most;
+
+-- name: count_unsubmitted()$
+-- What waits for Anchor; by the partial index, few rows in a steady state.
+SELECT count(*) FROM ledger_checkpoints WHERE submitted_at IS NULL;
+
+-- name: submitted_checkpoint(size, at)!
+-- Anchor has it in a row of its own.
+UPDATE ledger_checkpoints SET submitted_at = :at WHERE size = :size AND submitted_at IS NULL;
+
+-- name: insert_ledger_key(verifier, since)!
+-- A key begins to sign.
+INSERT INTO ledger_keys (verifier, since) VALUES (:verifier, :since) ON CONFLICT DO NOTHING;
+
+-- name: ledger_keys()
+-- Every key that ever signed, the newest first; a handful.
+SELECT verifier FROM ledger_keys ORDER BY since DESC, verifier;

@@ -214,7 +214,11 @@ def allowed(direction: str, peers: str) -> Iterator[tuple[str, str]]:
 def test_network_policies_follow_the_call_graph_of_the_contract() -> None:
     outward = set(allowed("egress", "to"))
     assert outward == {(peer, mine) for mine, peer in allowed("ingress", "from")}
-    inside = {(caller.removesuffix("-worker"), callee) for caller, callee in outward if caller != "edge"}
+    inside = {
+        (caller.removesuffix("-worker").removesuffix("-journal"), callee)
+        for caller, callee in outward
+        if caller != "edge"
+    }
     running = {item["metadata"]["name"] for item in of_kind("Deployment")}
     by_contract = {
         (peer, method.owner) for method in methods() for peer in method.policy.peers & running if peer != method.owner

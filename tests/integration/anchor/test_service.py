@@ -29,8 +29,9 @@ from mesh.policy import SERVICE
 from mesh.server import Server, ServerParts
 from tests.integration.anchor.world import World, batch, request
 from tests.servers import free_port
-from trust.canonical import SubjectKind
-from trust.merkle import verify_inclusion
+from trust.canonical import SubjectKind, anchor_leaf
+from trust.checkpoint import Checkpoint
+from trust.merkle import leaf_hash, verify_inclusion
 
 CLOCK = SystemClock()
 WATCHERS = 3
@@ -156,12 +157,39 @@ async def test_errors_carry_their_reasons(factory: Any, public: Any) -> None:
     assert await failing(public.WatchAnchor(pb.WatchAnchorRequest(batch_id=unknown)).read()) == "ANCHOR_NOT_FOUND"
 
 
-async def test_only_the_factory_submits(door: Door, public: Any) -> None:
+async def test_services_submit_roots_of_their_kind_alone(door: Door, factory: Any, public: Any) -> None:
+    checkpoint = str(Checkpoint("tests/log", 3_000_000, bytes(32)).subject_id())
     assert await failing(public.SubmitRoot(submit_request())) == "CREDENTIALS_MISSING"
+    assert await failing(factory.SubmitRoot(submit_request(batch_id=checkpoint))) == "ACCESS_DENIED"
     async with door.channel("scan") as line:
         stub: Any = anchor_pb2_grpc.AnchorServiceStub(line)
         assert await failing(stub.SubmitRoot(submit_request())) == "ACCESS_DENIED"
+        assert await failing(public.GetAnchor(pb.GetAnchorRequest(batch_id=checkpoint))) == "ANCHOR_NOT_FOUND"
         assert await failing(stub.WatchFinality(pb.WatchFinalityRequest()).read()) == "ACCESS_DENIED"
+
+
+async def test_a_checkpoint_is_proved_by_its_own_id(world: World, door: Door, factory: Any, public: Any) -> None:
+    checkpoint = Checkpoint("tests/log", 3_000_000, bytes(31) + b"!")
+    batch_id = str(checkpoint.subject_id())
+    request = submit_request(batch_id=batch_id, root=checkpoint.root, size=checkpoint.size)
+    async with door.channel("scan") as line:
+        stub: Any = anchor_pb2_grpc.AnchorServiceStub(line)
+        first = await stub.SubmitRoot(request)
+        assert await stub.SubmitRoot(request) == first
+        other = submit_request(batch_id=batch_id, root=bytes(32), size=checkpoint.size)
+        assert await failing(stub.SubmitRoot(other)) == "ANCHOR_CONFLICT"
+        for size in (0, 1 << 63):
+            assert await failing(stub.SubmitRoot(submit_request(batch_id=batch_id, size=size))) == "VALIDATION_FAILED"
+    await factory.SubmitRoot(submit_request())
+    await world.reach("final")
+    call = public.WatchAnchor(pb.WatchAnchorRequest(batch_id=batch_id))
+    assert (await call.read()).anchor.state == pb.ANCHOR_STATE_FINAL
+    answer = await public.GetProof(pb.GetProofRequest(batch_id=batch_id))
+    assert (answer.anchor.batch_id, answer.anchor.size) == (batch_id, 3_000_000)
+    data = anchor_leaf(SubjectKind.SCAN_LEDGER, checkpoint.subject_id().bytes, checkpoint.size, checkpoint.root)
+    proof = answer.proof
+    assert verify_inclusion(leaf_hash(data), proof.index, proof.size, list(proof.path), proof.anchor_root)
+    assert await world.ground.chain().registered(proof.anchor_root) is not None
 
 
 async def test_an_anchor_is_watched_to_its_end(world: World, public: Any) -> None:

@@ -4,9 +4,12 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 
 import asyncpg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -27,13 +30,20 @@ from tests.databases import Database
 from tests.fakes.chain_ledger import ORIGIN, ChainLedger, chained, judge
 from tests.servers import PASSWORD
 from trust.ledger import NOT_SCORED, Event, genesis
+from trust.note import Signer
 
 PATIENCE_SECONDS = 60
 PACE = Pace(poll=0.01, again=0.05, lease=2.0)
 IN_ORDER = """SELECT product_id, event_id, at, verdict, risk, risk_version, personal, ledger_index
 FROM scan.events ORDER BY ledger_index"""
 NO_ROWS = -1
+SERVICE_KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 UNEVENTFUL = Circumstances(caller_known=False, state=ProductState.SHIPPED, revoked=False, market="BR", place=None)
+
+
+def signer(origin: str) -> Signer:
+    """The key of the ledgers of tests."""
+    return Signer(origin, Ed25519PrivateKey.from_private_bytes(sha256(origin.encode()).digest()))
 
 
 def envelope(*, counts: int | None = 1, event_id: bytes | None = None, **said: Any) -> Envelope:
@@ -114,6 +124,9 @@ class World:
             "valkey_password": PASSWORD,
             "journal_poll_seconds": 0.01,
             "journal_lease_seconds": 2,
+            "service_key": SERVICE_KEY,
+            "anchor_target": "127.0.0.1:1",
+            "ledger_key": signer(str(changes.get("ledger_origin", "voketag.com/scans"))).to_text(),
         }
         return {f"VOKETAG_{name.upper()}": str(value) for name, value in (values | changes).items()}
 

@@ -10,7 +10,7 @@ from mesh.local.server import Server
 from scan.journal import Journal
 from scan.ledger import Ledger, Snapshot
 from tests.integration.anchor.processes import running, supervised
-from tests.integration.scan.journals import World
+from tests.integration.scan.journals import World, signer
 from trust.alignment import Row
 from trust.audit import Report, audit
 
@@ -28,7 +28,7 @@ async def audited(world: World) -> Report:
             def rows(first: int) -> AsyncIterator[Sequence[Row]]:
                 return journal.pages(connection, first, size)
 
-            return await audit(Snapshot(ledger, connection, rows), [], origin=ORIGIN)
+            return await audit(Snapshot(ledger, connection, rows), [signer(ORIGIN).verifier], origin=ORIGIN)
 
 
 async def none(_: int) -> AsyncIterator[Sequence[Row]]:

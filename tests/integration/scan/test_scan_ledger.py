@@ -16,7 +16,7 @@ from tests.unit.trust.ledgers import ORIGIN, SIGNER, event
 from trust import merkle
 from trust.alignment import Row
 from trust.audit import Report, audit
-from trust.checkpoint import OriginWrongError, open_checkpoint
+from trust.checkpoint import Checkpoint, OriginWrongError, open_checkpoint
 from trust.ledger import EntryMalformedError, Event, entry_bytes, genesis
 from trust.logproof import LogProof, verify
 from trust.note import Signer
@@ -41,6 +41,11 @@ async def append(pool: Pool, group: Sequence[Event]) -> int:
         return await LEDGER.append(connection, group)
 
 
+async def sign(pool: Pool, signer: Signer = SIGNER, *, ledger: Ledger = LEDGER) -> Checkpoint | None:
+    async with pool.acquire() as connection:
+        return await ledger.sign(connection, signer, NOW)
+
+
 async def audited(pool: Pool, logged: Sequence[Event]) -> Report:
     async def rows(first: int) -> AsyncIterator[Sequence[Row]]:
         yield [Row(number, each) for number, each in enumerate(logged)][first:]
@@ -63,7 +68,7 @@ async def test_groups_become_one_ledger(pool: Pool) -> None:
     for count in (1, 255, 0, 1, 600, 143):
         assert await append(pool, events(len(logged), len(logged) + count)) == len(logged)
         logged += events(len(logged), len(logged) + count)
-        await LEDGER.sign(pool, SIGNER, NOW)
+        await sign(pool)
     report = await audited(pool, logged)
     assert report.clean
     assert (report.size, report.rows, report.checkpoints) == (1000, 1000, 5)
@@ -76,7 +81,7 @@ async def test_what_is_not_committed_never_was(pool: Pool) -> None:
         transaction = connection.transaction()
         await transaction.start()
         await LEDGER.append(connection, events(300, 900))
-        checkpoint = await LEDGER.sign(pool, SIGNER, NOW)
+        checkpoint = await sign(pool)
         assert checkpoint is not None
         assert checkpoint.size == 300
         await transaction.rollback()
@@ -113,14 +118,14 @@ async def test_writers_take_turns(pool: Pool) -> None:
 
 
 async def test_signing_follows_what_was_appended(pool: Pool) -> None:
-    assert await LEDGER.sign(pool, SIGNER, NOW) is None
+    assert await sign(pool) is None
     assert await LEDGER.latest(pool) is None
     await append(pool, [])
-    assert await LEDGER.sign(pool, SIGNER, NOW) is None
+    assert await sign(pool) is None
     await append(pool, events(0, 5))
-    both = await asyncio.gather(LEDGER.sign(pool, SIGNER, NOW), LEDGER.sign(pool, SIGNER, NOW))
+    both = await asyncio.gather(sign(pool), sign(pool))
     assert {each.size for each in both if each} == {5}
-    assert await LEDGER.sign(pool, SIGNER, NOW) is None
+    assert await sign(pool) is None
     note = await LEDGER.latest(pool)
     assert note is not None
     assert open_checkpoint(note, [SIGNER.verifier], ORIGIN).size == 5
@@ -130,9 +135,9 @@ async def test_signing_follows_what_was_appended(pool: Pool) -> None:
 async def test_proofs_lead_to_what_was_signed(pool: Pool) -> None:
     logged = events(0, 700)
     await append(pool, logged[:300])
-    first = await LEDGER.sign(pool, SIGNER, NOW)
+    first = await sign(pool)
     await append(pool, logged[300:])
-    second, note = await LEDGER.sign(pool, SIGNER, NOW), await LEDGER.latest(pool)
+    second, note = await sign(pool), await LEDGER.latest(pool)
     assert first is not None
     assert second is not None
     assert note is not None
@@ -182,9 +187,9 @@ async def test_the_ledger_of_another_origin_is_left_alone(pool: Pool) -> None:
         async with pool.acquire() as connection, connection.transaction():
             await other.append(connection, events(5, 6))
     with pytest.raises(LedgerForeignError):
-        await other.sign(pool, SIGNER, NOW)
+        await sign(pool, ledger=other)
     with pytest.raises(OriginWrongError):
-        await LEDGER.sign(pool, Signer("elsewhere.test/ledger", Ed25519PrivateKey.generate()), NOW)
+        await sign(pool, Signer("elsewhere.test/ledger", Ed25519PrivateKey.generate()))
     assert await size(pool) == 5
 
 
@@ -205,17 +210,17 @@ async def test_nothing_is_appended_to_or_signed_for_a_damaged_ledger(pool: Pool,
     with pytest.raises(LedgerDamagedError):
         await append(pool, events(300, 301))
     with pytest.raises(LedgerDamagedError):
-        await LEDGER.sign(pool, SIGNER, NOW)
+        await sign(pool)
 
 
 @pytest.mark.parametrize("place", ["level = 1 AND number = 0", "level = 0 AND number = 1"])
 async def test_no_fork_is_signed(pool: Pool, place: str) -> None:
     await append(pool, events(0, 300))
-    await LEDGER.sign(pool, SIGNER, NOW)
+    await sign(pool)
     await append(pool, events(300, 310))
     await pool.execute(f"UPDATE ledger_tiles SET hashes = set_byte(hashes, 3, get_byte(hashes, 3) # 1) WHERE {place}")
     with pytest.raises(LedgerDamagedError, match="signed for 300"):
-        await LEDGER.sign(pool, SIGNER, NOW)
+        await sign(pool)
     assert not (await audited(pool, events(0, 310))).clean
 
 
@@ -223,10 +228,10 @@ async def test_a_ledger_set_back_is_not_signed_again(pool: Pool) -> None:
     await append(pool, events(0, 256))
     hashes = await LEDGER.tile(pool, 0, 0)
     await append(pool, events(256, 300))
-    await LEDGER.sign(pool, SIGNER, NOW)
+    await sign(pool)
     await pool.execute("UPDATE ledger SET size = 256, last = $1", hashes[-32:])
     with pytest.raises(LedgerDamagedError, match="300 entries were signed for, and there are 256"):
-        await LEDGER.sign(pool, SIGNER, NOW)
+        await sign(pool)
     report = await audited(pool, events(0, 256))
     assert [finding.kind.name for finding in report.findings] == ["CHECKPOINT_AHEAD"]
 
@@ -243,7 +248,7 @@ async def test_a_ledger_set_back_is_not_signed_again(pool: Pool) -> None:
 )
 async def test_the_service_itself_may_not_unsay(pool: Pool, statement: str) -> None:
     await append(pool, events(0, 5))
-    await LEDGER.sign(pool, SIGNER, NOW)
+    await sign(pool)
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
         await pool.execute(statement)
 
@@ -252,7 +257,7 @@ async def test_an_audit_pages_through_the_checkpoints(pool: Pool, monkeypatch: p
     monkeypatch.setattr("scan.ledger.PAGE", 2)
     for number in range(5):
         await append(pool, events(10 * number, 10 * number + 10))
-        await LEDGER.sign(pool, SIGNER, NOW)
+        await sign(pool)
     report = await audited(pool, events(0, 50))
     assert report.clean
     assert report.checkpoints == 5

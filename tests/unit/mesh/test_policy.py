@@ -50,7 +50,7 @@ def test_every_method_of_the_contracts_has_its_rule() -> None:
     rules = policies([scan_pb2, *factory, anchor_pb2])
     assert rules["/voketag.factory.v1.FactoryService/ImportProducts"].request_streaming
     assert rules["/voketag.scan.v1.ScanService/Verify"].public
-    assert rules["/voketag.anchor.v1.AnchorService/SubmitRoot"].peers == {"factory"}
+    assert rules["/voketag.anchor.v1.AnchorService/SubmitRoot"].peers == {"factory", "scan"}
     mutations = [
         m for m in rules.values() if m.rate_class == "WRITE" or m.method.split("/")[2].startswith(("Create", "Revoke"))
     ]

@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from voketag.mesh.v1 import access_pb2 as voketag_dot_mesh_dot_v1_dot_access__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evoketag/anchor/v1/anchor.proto\x12\x11voketag.anchor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvoketag/mesh/v1/access.proto\"\x9f\x01\n\rChainLocation\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x19\n\x08\x63hain_id\x18\x02 \x01(\x04R\x07\x63hainId\x12\x1a\n\x08\x63ontract\x18\x03 \x01(\tR\x08\x63ontract\x12 \n\x0btransaction\x18\x04 \x01(\tR\x0btransaction\x12!\n\x0c\x62lock_number\x18\x05 \x01(\x04R\x0b\x62lockNumber\"\xb7\x02\n\x06\x41nchor\x12\x19\n\x08\x62\x61tch_id\x18\x01 \x01(\tR\x07\x62\x61tchId\x12\x12\n\x04root\x18\x02 \x01(\x0cR\x04root\x12\x12\n\x04size\x18\x03 \x01(\x04R\x04size\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.voketag.anchor.v1.AnchorStateR\x05state\x12<\n\x08location\x18\x05 \x01(\x0b\x32 .voketag.anchor.v1.ChainLocationR\x08location\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nfinal_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tfinalTime\"l\n\x0b\x41nchorProof\x12\x14\n\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path\x12\x1f\n\x0b\x61nchor_root\x18\x04 \x01(\x0cR\nanchorRoot\"\xe2\x01\n\x11SubmitRootRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12#\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\x12\x1b\n\x04root\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\x04root\x12\x1f\n\x04size\x18\x04 \x01(\x04\x42\x0b\xbaH\x08\x32\x06\x18\xc0\x84=(\x01R\x04size\x12\x41\n\x08priority\x18\x05 \x01(\x0e\x32\x1b.voketag.anchor.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08priority\"G\n\x12SubmitRootResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"7\n\x10GetAnchorRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"F\n\x11GetAnchorResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"9\n\x12WatchAnchorRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"H\n\x13WatchAnchorResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"=\n\x14WatchFinalityRequest\x12%\n\x0e\x61\x66ter_position\x18\x01 \x01(\x04R\rafterPosition\"h\n\x15WatchFinalityResponse\x12\x33\n\x07\x61nchors\x18\x01 \x03(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x07\x61nchors\x12\x1a\n\x08position\x18\x02 \x01(\x04R\x08position\"6\n\x0fGetProofRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"{\n\x10GetProofResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\x12\x34\n\x05proof\x18\x02 \x01(\x0b\x32\x1e.voketag.anchor.v1.AnchorProofR\x05proof*\x91\x01\n\x0b\x41nchorState\x12\x1c\n\x18\x41NCHOR_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41NCHOR_STATE_PENDING\x10\x01\x12\x1a\n\x16\x41NCHOR_STATE_SUBMITTED\x10\x02\x12\x16\n\x12\x41NCHOR_STATE_MINED\x10\x03\x12\x16\n\x12\x41NCHOR_STATE_FINAL\x10\x04*L\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPRIORITY_NORMAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x32\xff\x04\n\rAnchorService\x12\x84\x01\n\nSubmitRoot\x12$.voketag.anchor.v1.SubmitRootRequest\x1a%.voketag.anchor.v1.SubmitRootResponse\")\xca\xc1\x18\x10\n\x01\x03\x12\x07\x66\x61\x63tory\x18\x05 \x01\x82\xd3\xe4\x93\x02\x0f\"\n/v1/anchor:\x01*\x12~\n\tGetAnchor\x12#.voketag.anchor.v1.GetAnchorRequest\x1a$.voketag.anchor.v1.GetAnchorResponse\"&\xca\xc1\x18\x05\n\x01\x01\x18\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/anchor/{batch_id}\x12i\n\x0bWatchAnchor\x12%.voketag.anchor.v1.WatchAnchorRequest\x1a&.voketag.anchor.v1.WatchAnchorResponse\"\t\xca\xc1\x18\x05\n\x01\x01\x18\x01\x30\x01\x12x\n\rWatchFinality\x12\'.voketag.anchor.v1.WatchFinalityRequest\x1a(.voketag.anchor.v1.WatchFinalityResponse\"\x12\xca\xc1\x18\x0e\n\x01\x03\x12\x07\x66\x61\x63tory\x18\x05\x30\x01\x12\x81\x01\n\x08GetProof\x12\".voketag.anchor.v1.GetProofRequest\x1a#.voketag.anchor.v1.GetProofResponse\",\xca\xc1\x18\x05\n\x01\x01\x18\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/anchor/{batch_id}/proofb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1evoketag/anchor/v1/anchor.proto\x12\x11voketag.anchor.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cvoketag/mesh/v1/access.proto\"\x9f\x01\n\rChainLocation\x12\x12\n\x04kind\x18\x01 \x01(\tR\x04kind\x12\x19\n\x08\x63hain_id\x18\x02 \x01(\x04R\x07\x63hainId\x12\x1a\n\x08\x63ontract\x18\x03 \x01(\tR\x08\x63ontract\x12 \n\x0btransaction\x18\x04 \x01(\tR\x0btransaction\x12!\n\x0c\x62lock_number\x18\x05 \x01(\x04R\x0b\x62lockNumber\"\xb7\x02\n\x06\x41nchor\x12\x19\n\x08\x62\x61tch_id\x18\x01 \x01(\tR\x07\x62\x61tchId\x12\x12\n\x04root\x18\x02 \x01(\x0cR\x04root\x12\x12\n\x04size\x18\x03 \x01(\x04R\x04size\x12\x34\n\x05state\x18\x04 \x01(\x0e\x32\x1e.voketag.anchor.v1.AnchorStateR\x05state\x12<\n\x08location\x18\x05 \x01(\x0b\x32 .voketag.anchor.v1.ChainLocationR\x08location\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nfinal_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tfinalTime\"l\n\x0b\x41nchorProof\x12\x14\n\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n\x04size\x18\x02 \x01(\x04R\x04size\x12\x12\n\x04path\x18\x03 \x03(\x0cR\x04path\x12\x1f\n\x0b\x61nchor_root\x18\x04 \x01(\x0cR\nanchorRoot\"\xe3\x02\n\x11SubmitRootRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\trequestId\x12#\n\x08\x62\x61tch_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\x12\x1b\n\x04root\x18\x03 \x01(\x0c\x42\x07\xbaH\x04z\x02h R\x04root\x12%\n\x04size\x18\x04 \x01(\x04\x42\x11\xbaH\x0e\x32\x0c\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7f(\x01R\x04size\x12\x41\n\x08priority\x18\x05 \x01(\x0e\x32\x1b.voketag.anchor.v1.PriorityB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x08priority:y\xbaHv\x1at\n\x0fsize_of_a_batch\x12&a batch has at most 1,000,000 products\x1a\x39this.size <= 1000000u || this.batch_id.matches(\'^.{14}8\')\"G\n\x12SubmitRootResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"7\n\x10GetAnchorRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"F\n\x11GetAnchorResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"9\n\x12WatchAnchorRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"H\n\x13WatchAnchorResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\"=\n\x14WatchFinalityRequest\x12%\n\x0e\x61\x66ter_position\x18\x01 \x01(\x04R\rafterPosition\"h\n\x15WatchFinalityResponse\x12\x33\n\x07\x61nchors\x18\x01 \x03(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x07\x61nchors\x12\x1a\n\x08position\x18\x02 \x01(\x04R\x08position\"6\n\x0fGetProofRequest\x12#\n\x08\x62\x61tch_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x07\x62\x61tchId\"{\n\x10GetProofResponse\x12\x31\n\x06\x61nchor\x18\x01 \x01(\x0b\x32\x19.voketag.anchor.v1.AnchorR\x06\x61nchor\x12\x34\n\x05proof\x18\x02 \x01(\x0b\x32\x1e.voketag.anchor.v1.AnchorProofR\x05proof*\x91\x01\n\x0b\x41nchorState\x12\x1c\n\x18\x41NCHOR_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41NCHOR_STATE_PENDING\x10\x01\x12\x1a\n\x16\x41NCHOR_STATE_SUBMITTED\x10\x02\x12\x16\n\x12\x41NCHOR_STATE_MINED\x10\x03\x12\x16\n\x12\x41NCHOR_STATE_FINAL\x10\x04*L\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fPRIORITY_NORMAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x32\x85\x05\n\rAnchorService\x12\x8a\x01\n\nSubmitRoot\x12$.voketag.anchor.v1.SubmitRootRequest\x1a%.voketag.anchor.v1.SubmitRootResponse\"/\xca\xc1\x18\x16\n\x01\x03\x12\x07\x66\x61\x63tory\x12\x04scan\x18\x05 \x01\x82\xd3\xe4\x93\x02\x0f\"\n/v1/anchor:\x01*\x12~\n\tGetAnchor\x12#.voketag.anchor.v1.GetAnchorRequest\x1a$.voketag.anchor.v1.GetAnchorResponse\"&\xca\xc1\x18\x05\n\x01\x01\x18\x01\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/anchor/{batch_id}\x12i\n\x0bWatchAnchor\x12%.voketag.anchor.v1.WatchAnchorRequest\x1a&.voketag.anchor.v1.WatchAnchorResponse\"\t\xca\xc1\x18\x05\n\x01\x01\x18\x01\x30\x01\x12x\n\rWatchFinality\x12\'.voketag.anchor.v1.WatchFinalityRequest\x1a(.voketag.anchor.v1.WatchFinalityResponse\"\x12\xca\xc1\x18\x0e\n\x01\x03\x12\x07\x66\x61\x63tory\x18\x05\x30\x01\x12\x81\x01\n\x08GetProof\x12\".voketag.anchor.v1.GetProofRequest\x1a#.voketag.anchor.v1.GetProofResponse\",\xca\xc1\x18\x05\n\x01\x01\x18\x01\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/anchor/{batch_id}/proofb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,9 +42,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITROOTREQUEST'].fields_by_name['root']._loaded_options = None
   _globals['_SUBMITROOTREQUEST'].fields_by_name['root']._serialized_options = b'\272H\004z\002h '
   _globals['_SUBMITROOTREQUEST'].fields_by_name['size']._loaded_options = None
-  _globals['_SUBMITROOTREQUEST'].fields_by_name['size']._serialized_options = b'\272H\0102\006\030\300\204=(\001'
+  _globals['_SUBMITROOTREQUEST'].fields_by_name['size']._serialized_options = b'\272H\0162\014\030\377\377\377\377\377\377\377\377\177(\001'
   _globals['_SUBMITROOTREQUEST'].fields_by_name['priority']._loaded_options = None
   _globals['_SUBMITROOTREQUEST'].fields_by_name['priority']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_SUBMITROOTREQUEST']._loaded_options = None
+  _globals['_SUBMITROOTREQUEST']._serialized_options = b'\272Hv\032t\n\017size_of_a_batch\022&a batch has at most 1,000,000 products\0329this.size <= 1000000u || this.batch_id.matches(\'^.{14}8\')'
   _globals['_GETANCHORREQUEST'].fields_by_name['batch_id']._loaded_options = None
   _globals['_GETANCHORREQUEST'].fields_by_name['batch_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_WATCHANCHORREQUEST'].fields_by_name['batch_id']._loaded_options = None
@@ -52,7 +54,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETPROOFREQUEST'].fields_by_name['batch_id']._loaded_options = None
   _globals['_GETPROOFREQUEST'].fields_by_name['batch_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_ANCHORSERVICE'].methods_by_name['SubmitRoot']._loaded_options = None
-  _globals['_ANCHORSERVICE'].methods_by_name['SubmitRoot']._serialized_options = b'\312\301\030\020\n\001\003\022\007factory\030\005 \001\202\323\344\223\002\017\"\n/v1/anchor:\001*'
+  _globals['_ANCHORSERVICE'].methods_by_name['SubmitRoot']._serialized_options = b'\312\301\030\026\n\001\003\022\007factory\022\004scan\030\005 \001\202\323\344\223\002\017\"\n/v1/anchor:\001*'
   _globals['_ANCHORSERVICE'].methods_by_name['GetAnchor']._loaded_options = None
   _globals['_ANCHORSERVICE'].methods_by_name['GetAnchor']._serialized_options = b'\312\301\030\005\n\001\001\030\001\202\323\344\223\002\027\022\025/v1/anchor/{batch_id}'
   _globals['_ANCHORSERVICE'].methods_by_name['WatchAnchor']._loaded_options = None
@@ -61,10 +63,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANCHORSERVICE'].methods_by_name['WatchFinality']._serialized_options = b'\312\301\030\016\n\001\003\022\007factory\030\005'
   _globals['_ANCHORSERVICE'].methods_by_name['GetProof']._loaded_options = None
   _globals['_ANCHORSERVICE'].methods_by_name['GetProof']._serialized_options = b'\312\301\030\005\n\001\001\030\001\202\323\344\223\002\035\022\033/v1/anchor/{batch_id}/proof'
-  _globals['_ANCHORSTATE']._serialized_start=1676
-  _globals['_ANCHORSTATE']._serialized_end=1821
-  _globals['_PRIORITY']._serialized_start=1823
-  _globals['_PRIORITY']._serialized_end=1899
+  _globals['_ANCHORSTATE']._serialized_start=1805
+  _globals['_ANCHORSTATE']._serialized_end=1950
+  _globals['_PRIORITY']._serialized_start=1952
+  _globals['_PRIORITY']._serialized_end=2028
   _globals['_CHAINLOCATION']._serialized_start=176
   _globals['_CHAINLOCATION']._serialized_end=335
   _globals['_ANCHOR']._serialized_start=338
@@ -72,25 +74,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ANCHORPROOF']._serialized_start=651
   _globals['_ANCHORPROOF']._serialized_end=759
   _globals['_SUBMITROOTREQUEST']._serialized_start=762
-  _globals['_SUBMITROOTREQUEST']._serialized_end=988
-  _globals['_SUBMITROOTRESPONSE']._serialized_start=990
-  _globals['_SUBMITROOTRESPONSE']._serialized_end=1061
-  _globals['_GETANCHORREQUEST']._serialized_start=1063
-  _globals['_GETANCHORREQUEST']._serialized_end=1118
-  _globals['_GETANCHORRESPONSE']._serialized_start=1120
-  _globals['_GETANCHORRESPONSE']._serialized_end=1190
-  _globals['_WATCHANCHORREQUEST']._serialized_start=1192
-  _globals['_WATCHANCHORREQUEST']._serialized_end=1249
-  _globals['_WATCHANCHORRESPONSE']._serialized_start=1251
-  _globals['_WATCHANCHORRESPONSE']._serialized_end=1323
-  _globals['_WATCHFINALITYREQUEST']._serialized_start=1325
-  _globals['_WATCHFINALITYREQUEST']._serialized_end=1386
-  _globals['_WATCHFINALITYRESPONSE']._serialized_start=1388
-  _globals['_WATCHFINALITYRESPONSE']._serialized_end=1492
-  _globals['_GETPROOFREQUEST']._serialized_start=1494
-  _globals['_GETPROOFREQUEST']._serialized_end=1548
-  _globals['_GETPROOFRESPONSE']._serialized_start=1550
-  _globals['_GETPROOFRESPONSE']._serialized_end=1673
-  _globals['_ANCHORSERVICE']._serialized_start=1902
-  _globals['_ANCHORSERVICE']._serialized_end=2541
+  _globals['_SUBMITROOTREQUEST']._serialized_end=1117
+  _globals['_SUBMITROOTRESPONSE']._serialized_start=1119
+  _globals['_SUBMITROOTRESPONSE']._serialized_end=1190
+  _globals['_GETANCHORREQUEST']._serialized_start=1192
+  _globals['_GETANCHORREQUEST']._serialized_end=1247
+  _globals['_GETANCHORRESPONSE']._serialized_start=1249
+  _globals['_GETANCHORRESPONSE']._serialized_end=1319
+  _globals['_WATCHANCHORREQUEST']._serialized_start=1321
+  _globals['_WATCHANCHORREQUEST']._serialized_end=1378
+  _globals['_WATCHANCHORRESPONSE']._serialized_start=1380
+  _globals['_WATCHANCHORRESPONSE']._serialized_end=1452
+  _globals['_WATCHFINALITYREQUEST']._serialized_start=1454
+  _globals['_WATCHFINALITYREQUEST']._serialized_end=1515
+  _globals['_WATCHFINALITYRESPONSE']._serialized_start=1517
+  _globals['_WATCHFINALITYRESPONSE']._serialized_end=1621
+  _globals['_GETPROOFREQUEST']._serialized_start=1623
+  _globals['_GETPROOFREQUEST']._serialized_end=1677
+  _globals['_GETPROOFRESPONSE']._serialized_start=1679
+  _globals['_GETPROOFRESPONSE']._serialized_end=1802
+  _globals['_ANCHORSERVICE']._serialized_start=2031
+  _globals['_ANCHORSERVICE']._serialized_end=2676
 # @@protoc_insertion_point(module_scope)

@@ -116,7 +116,7 @@ Global___ChainLocation: _TypeAlias = ChainLocation  # noqa: Y015
 
 @_typing.final
 class Anchor(_message.Message):
-    """A batch root on its way to the chain."""
+    """A root on its way to the chain."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -128,9 +128,9 @@ class Anchor(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINAL_TIME_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """UUIDv7 of the batch."""
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
     root: _builtins.bytes
-    """Root of the batch: 32 bytes."""
+    """Root of the batch, or of the ledger at that size: 32 bytes."""
     size: _builtins.int
     """Leaves under the root."""
     state: Global___AnchorState.ValueType
@@ -168,7 +168,7 @@ Global___Anchor: _TypeAlias = Anchor  # noqa: Y015
 
 @_typing.final
 class AnchorProof(_message.Message):
-    """RFC 9162 inclusion proof of a batch root in an anchored root."""
+    """RFC 9162 inclusion proof of a root in an anchored root."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -177,7 +177,7 @@ class AnchorProof(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     ANCHOR_ROOT_FIELD_NUMBER: _builtins.int
     index: _builtins.int
-    """Index of the batch's leaf in the anchored tree."""
+    """Index of the subject's leaf in the anchored tree."""
     size: _builtins.int
     """Leaves of the anchored tree."""
     anchor_root: _builtins.bytes
@@ -216,9 +216,9 @@ class SubmitRootRequest(_message.Message):
     request_id: _builtins.str
     """Idempotency key: a UUID."""
     batch_id: _builtins.str
-    """UUIDv7 of the batch."""
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint, which follows from the ledger's name and size (docs/ledger.md)."""
     root: _builtins.bytes
-    """RFC 9162 root over the batch's product leaves: 32 bytes."""
+    """RFC 9162 root over the batch's product leaves, or over the ledger's entries: 32 bytes."""
     size: _builtins.int
     """Leaves under the root."""
     priority: Global___Priority.ValueType
@@ -272,7 +272,7 @@ class GetAnchorRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """UUIDv7 of the batch."""
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
     def __init__(
         self,
         *,
@@ -318,7 +318,7 @@ class WatchAnchorRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """UUIDv7 of the batch."""
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
     def __init__(
         self,
         *,
@@ -414,7 +414,7 @@ class GetProofRequest(_message.Message):
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
-    """UUIDv7 of the batch."""
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
     def __init__(
         self,
         *,

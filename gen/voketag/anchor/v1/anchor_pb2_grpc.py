@@ -67,8 +67,9 @@ class AnchorServiceServicer:
     """
 
     def SubmitRoot(self, request, context):
-        """SubmitRoot takes a batch root for anchoring. When it answers, the root is in a durable row and will be anchored
-        exactly once. The same batch, root and size again give the same anchor.
+        """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+        When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
+        again give the same anchor.
 
         Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
         """
@@ -77,7 +78,7 @@ class AnchorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetAnchor(self, request, context):
-        """GetAnchor tells how far the anchoring of a batch is.
+        """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
         Errors: ANCHOR_NOT_FOUND.
         """
@@ -103,7 +104,8 @@ class AnchorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProof(self, request, context):
-        """GetProof gives the inclusion proof of a batch root in its anchored root, and where that stands on the chain.
+        """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
+        chain.
         Before the window closes there is no proof yet, and `proof` is absent.
 
         Errors: ANCHOR_NOT_FOUND.

@@ -34,13 +34,14 @@ class AnchorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AnchorServiceAsyncStub: ...
     SubmitRoot: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.SubmitRootRequest, _anchor_pb2.SubmitRootResponse]
-    """SubmitRoot takes a batch root for anchoring. When it answers, the root is in a durable row and will be anchored
-    exactly once. The same batch, root and size again give the same anchor.
+    """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+    When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
+    again give the same anchor.
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
     """
     GetAnchor: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetAnchorRequest, _anchor_pb2.GetAnchorResponse]
-    """GetAnchor tells how far the anchoring of a batch is.
+    """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
     Errors: ANCHOR_NOT_FOUND.
     """
@@ -54,7 +55,8 @@ class AnchorServiceStub:
     A client that stores the position of what it has handled misses nothing and repeats nothing.
     """
     GetProof: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetProofRequest, _anchor_pb2.GetProofResponse]
-    """GetProof gives the inclusion proof of a batch root in its anchored root, and where that stands on the chain.
+    """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
+    chain.
     Before the window closes there is no proof yet, and `proof` is absent.
 
     Errors: ANCHOR_NOT_FOUND.
@@ -66,13 +68,14 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitRoot: _aio.UnaryUnaryMultiCallable[_anchor_pb2.SubmitRootRequest, _anchor_pb2.SubmitRootResponse]  # type: ignore[assignment]
-    """SubmitRoot takes a batch root for anchoring. When it answers, the root is in a durable row and will be anchored
-    exactly once. The same batch, root and size again give the same anchor.
+    """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+    When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
+    again give the same anchor.
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
     """
     GetAnchor: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetAnchorRequest, _anchor_pb2.GetAnchorResponse]  # type: ignore[assignment]
-    """GetAnchor tells how far the anchoring of a batch is.
+    """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
     Errors: ANCHOR_NOT_FOUND.
     """
@@ -86,7 +89,8 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
     A client that stores the position of what it has handled misses nothing and repeats nothing.
     """
     GetProof: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetProofRequest, _anchor_pb2.GetProofResponse]  # type: ignore[assignment]
-    """GetProof gives the inclusion proof of a batch root in its anchored root, and where that stands on the chain.
+    """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
+    chain.
     Before the window closes there is no proof yet, and `proof` is absent.
 
     Errors: ANCHOR_NOT_FOUND.
@@ -101,8 +105,9 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _anchor_pb2.SubmitRootRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.SubmitRootResponse, _abc.Awaitable[_anchor_pb2.SubmitRootResponse]]:
-        """SubmitRoot takes a batch root for anchoring. When it answers, the root is in a durable row and will be anchored
-        exactly once. The same batch, root and size again give the same anchor.
+        """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+        When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
+        again give the same anchor.
 
         Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
         """
@@ -113,7 +118,7 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _anchor_pb2.GetAnchorRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.GetAnchorResponse, _abc.Awaitable[_anchor_pb2.GetAnchorResponse]]:
-        """GetAnchor tells how far the anchoring of a batch is.
+        """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
         Errors: ANCHOR_NOT_FOUND.
         """
@@ -145,7 +150,8 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _anchor_pb2.GetProofRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.GetProofResponse, _abc.Awaitable[_anchor_pb2.GetProofResponse]]:
-        """GetProof gives the inclusion proof of a batch root in its anchored root, and where that stands on the chain.
+        """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
+        chain.
         Before the window closes there is no proof yet, and `proof` is absent.
 
         Errors: ANCHOR_NOT_FOUND.
