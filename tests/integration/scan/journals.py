@@ -4,12 +4,9 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Any
 
 import asyncpg
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from redis.asyncio import Redis
@@ -28,22 +25,16 @@ from scan.stream import Stream, stream_key
 from scan.writer import Pace, Writer
 from tests.databases import Database
 from tests.fakes.chain_ledger import ORIGIN, ChainLedger, chained, judge
+from tests.fakes.keys import SERVICE_KEY, signer
 from tests.servers import PASSWORD
 from trust.ledger import NOT_SCORED, Event, genesis
-from trust.note import Signer
 
 PATIENCE_SECONDS = 60
 PACE = Pace(poll=0.01, again=0.05, lease=2.0)
 IN_ORDER = """SELECT product_id, event_id, at, verdict, risk, risk_version, personal, ledger_index
 FROM scan.events ORDER BY ledger_index"""
 NO_ROWS = -1
-SERVICE_KEY = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 UNEVENTFUL = Circumstances(caller_known=False, state=ProductState.SHIPPED, revoked=False, market="BR", place=None)
-
-
-def signer(origin: str) -> Signer:
-    """The key of the ledgers of tests."""
-    return Signer(origin, Ed25519PrivateKey.from_private_bytes(sha256(origin.encode()).digest()))
 
 
 def envelope(*, counts: int | None = 1, event_id: bytes | None = None, **said: Any) -> Envelope:

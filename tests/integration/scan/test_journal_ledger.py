@@ -9,8 +9,9 @@ import pytest
 from mesh.local.server import Server
 from scan.journal import Journal
 from scan.ledger import Ledger, Snapshot
+from tests.fakes.keys import signer
 from tests.integration.anchor.processes import running, supervised
-from tests.integration.scan.journals import World, signer
+from tests.integration.scan.journals import World
 from trust.alignment import Row
 from trust.audit import Report, audit
 

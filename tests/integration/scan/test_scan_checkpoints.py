@@ -11,8 +11,9 @@ from voketag.anchor.v1 import anchor_pb2
 from mesh.local.http import fetch
 from tests.fakes.dying_signer import STEPS
 from tests.fakes.final_anchor import FinalAnchor
+from tests.fakes.keys import signer
 from tests.integration.anchor.processes import outcome, running
-from tests.integration.scan.journals import PATIENCE_SECONDS, World, signer
+from tests.integration.scan.journals import PATIENCE_SECONDS, World
 from tests.integration.scan.test_journal_ledger import ORIGIN
 from tests.servers import free_port
 from trust.checkpoint import Checkpoint, open_checkpoint

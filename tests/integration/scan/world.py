@@ -19,6 +19,7 @@ from mesh.clock import new_id
 from mesh.local.ports import PortPicker
 from mesh.local.process import Child
 from mesh.migrate import ensure_roles, migrate
+from tests.fakes.keys import SERVICE_KEY, signer
 from tests.servers import PASSWORD
 from trust import canonical, merkle
 from trust.keyring import Keyring
@@ -183,6 +184,9 @@ class Service:
             "VOKETAG_VALKEY_PASSWORD": PASSWORD,
             "VOKETAG_KEYRING": KEYRING,
             "VOKETAG_ANCHOR_TARGET": anchor_target,
+            "VOKETAG_SERVICE_KEY": SERVICE_KEY,
+            "VOKETAG_LEDGER_KEY": signer("voketag.com/scans").to_text(),
+            "VOKETAG_LEDGER_CHECKPOINT_SECONDS": "0.1",
             "VOKETAG_CODE_PER_SECOND": "100000",
             "VOKETAG_PLACES": "edge",
             "VOKETAG_DRAIN_SECONDS": "0",
