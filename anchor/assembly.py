@@ -60,7 +60,8 @@ async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: 
     if foreign := await journal.foreign():
         raise ChainMismatchError(f"transactions are unfinished for {'; '.join(foreign)}: finish them with its settings")
     metrics = Metrics(REGISTRY)
-    policy = DeliveryPolicy(settings.confirmations, settings.resend_after_seconds, int(settings.max_fee_gwei * GWEI))
+    confirmations = None if settings.confirmations == "finalized" else settings.confirmations
+    policy = DeliveryPolicy(confirmations, settings.resend_after_seconds, int(settings.max_fee_gwei * GWEI))
     submitter = Submitter(
         journal=journal,
         windows=Windows(journal, WindowPolicy(settings.window_seconds, settings.window_roots)),

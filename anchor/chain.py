@@ -12,6 +12,10 @@ class ChainUnavailableError(ChainError):
     """No usable answer came: try again later. What was sent may have arrived."""
 
 
+class ChainContradictedError(ChainUnavailableError):
+    """The node's answers do not fit together, as during a reorganisation or when it lies: believe none of them."""
+
+
 class TransactionRefusedError(ChainError):
     """The node refused a transaction for a reason of its own."""
 
@@ -58,10 +62,11 @@ class UnsignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a transaction stands: its hash (32 bytes), its block, and whether it did what it was for."""
+    """Where a transaction stands: its hash (32 bytes), its block by number and hash, and whether it did its work."""
 
     hash: bytes
     block_number: int
+    block_hash: bytes
     succeeded: bool
 
 
@@ -79,6 +84,18 @@ class Chain(Protocol):
 
     async def head(self) -> int:
         """Number of the newest block."""
+        ...
+
+    async def finalized(self) -> int:
+        """Number of the newest block that the chain's consensus calls final (the tag `finalized`)."""
+        ...
+
+    async def block_hash(self, number: int) -> bytes | None:
+        """Hash (32 bytes) of the block with this number; None when there is none."""
+        ...
+
+    async def balance(self, address: str) -> int:
+        """What the account has, in wei."""
         ...
 
     async def used_nonces(self, address: str) -> int:

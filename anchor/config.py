@@ -1,6 +1,7 @@
 """Settings of Anchor's processes; loaded in `__main__` alone."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -30,7 +31,9 @@ class SubmitSettings(DatabaseSettings, LogSettings, NodeSettings):
     deployment: str = Field(description="what `python -m anchor deploy` wrote")
     window_seconds: float = Field(default=60.0, ge=0, description="how long the oldest root waits for company")
     window_roots: int = Field(default=100_000, ge=1, le=1_000_000)
-    confirmations: int = Field(default=12, ge=1, description="blocks, its own included, that make a root final")
+    confirmations: Annotated[int, Field(ge=1)] | Literal["finalized"] = Field(
+        default=12, description="blocks, its own included, that make a root final, or the chain's own tag `finalized`"
+    )
     resend_after_seconds: float = Field(default=60.0, gt=0)
     max_fee_gwei: float = Field(default=200.0, gt=0, le=9e9, description="cap for both fees, a unit of gas")
     gas_limit: int = Field(default=80_000, ge=50_000)

@@ -1,32 +1,46 @@
 """Brings one transaction from built to final, a durable step at a time; every step can be taken again after a crash."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
 
-from anchor.chain import Chain, Fees, NonceUsedError, Receipt, TransactionKnownError, UnderpricedError
+from anchor.chain import (
+    Chain,
+    ChainContradictedError,
+    Fees,
+    NonceUsedError,
+    Receipt,
+    TransactionKnownError,
+    TransactionRefusedError,
+    UnderpricedError,
+)
 from anchor.journal import Journal
 from anchor.metrics import Metrics
 from anchor.signer import Signer
 from anchor.transaction import Attempt, State, Transaction, bumped, capped
 
 log = structlog.get_logger()
+ETHER = 10**18
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
-    """`max_fee` is in wei a unit of gas; `confirmations` are blocks, the registration's own included."""
+    """`max_fee` is in wei a unit of gas.
 
-    confirmations: int
+    `confirmations` are blocks, the registration's own included; None waits for the chain's own tag `finalized`.
+    """
+
+    confirmations: int | None
     resend_after_seconds: float
     max_fee: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tip:
-    """The chain as of one look: its newest block, and the submitter's lowest unused nonce."""
+    """The chain as of one look: the newest block whose registrations are final, and the lowest unused nonce."""
 
-    head: int
+    final: int
     used_nonces: int
 
 
@@ -42,6 +56,20 @@ class Delivery:
         self._policy = policy
         self._metrics = metrics
         self._fence = fence
+
+    async def look(self) -> Tip:
+        """The chain as it is now."""
+        if self._policy.confirmations is None:
+            final = await self._chain.finalized()
+        else:
+            final = await self._chain.head() - self._policy.confirmations + 1
+        return Tip(final, await self._chain.used_nonces(self._signer.address))
+
+    async def stands(self, transaction: Transaction) -> bool:
+        """False when the number of the transaction's block is that of another block now."""
+        assert transaction.block_number is not None
+        found = await self._chain.block_hash(transaction.block_number)
+        return found is None or found == transaction.block_hash
 
     async def advance(self, transaction: Transaction, tip: Tip, *, again: bool) -> bool:
         """Takes the next step, if it is time for it; True when there may be another one at once.
@@ -62,7 +90,8 @@ class Delivery:
         return found if found and found.succeeded else await self._chain.registered(transaction.root)
 
     async def _sign_first(self, transaction: Transaction, tip: Tip) -> bool:
-        nonce = max(await self._journal.next_nonce(), tip.used_nonces)
+        nonce = await self._journal.next_nonce(tip.used_nonces)
+        self._metrics.balance.set(await self._chain.balance(self._signer.address) / ETHER)
         await self._sign(transaction, nonce, capped(await self._chain.fees(), self._policy.max_fee))
         return True
 
@@ -71,6 +100,8 @@ class Delivery:
         signed = await self._signer.sign(unsigned)
         async with self._journal.writing(self._fence) as writing:
             await writing.signed(transaction, signed, nonce=nonce, fees=fees)
+            if transaction.nonce not in (None, nonce):
+                await writing.renonced(transaction, nonce)
         log.info("signed", tree=transaction.tree_id, nonce=nonce, hash=signed.hash.hex(), max_fee=fees.max_fee)
 
     async def _bring(self, transaction: Transaction, tip: Tip, *, again: bool) -> bool:
@@ -82,12 +113,34 @@ class Delivery:
             return True
         if latest.sent_seconds_ago is None:
             return await self._send(transaction, latest)
-        overdue = latest.sent_seconds_ago >= self._policy.resend_after_seconds
+        # Below 0 the database's clock was set back.
+        overdue = not 0 <= latest.sent_seconds_ago < self._policy.resend_after_seconds
         if found is not None or tip.used_nonces > latest.nonce:
             return await self._lose_nonce(transaction, latest, overdue=overdue)
+        if overdue and await self._fill_gap(transaction, latest, tip):
+            return True
         if overdue and await self._bump(transaction, latest):
             return True
-        return await self._send(transaction, latest) if overdue or again else False
+        if overdue or again:
+            await self._send_earlier(attempts, tip)
+            return await self._send(transaction, latest)
+        return False
+
+    async def _fill_gap(self, transaction: Transaction, latest: Attempt, tip: Tip) -> bool:
+        """The lowest nonce waits for one that nobody has: the chain gave it back, or its transaction was not needed."""
+        nonce = await self._journal.next_nonce(tip.used_nonces)
+        if nonce >= latest.nonce:
+            return False
+        log.warning("a gap is filled", tree=transaction.tree_id, nonce=nonce, waiting=latest.nonce)
+        await self._sign(transaction, nonce, capped(await self._chain.fees(), self._policy.max_fee))
+        return True
+
+    async def _send_earlier(self, attempts: list[Attempt], tip: Tip) -> None:
+        """What was signed for lower nonces which are free again, since later ones wait for them."""
+        for attempt in attempts:
+            if tip.used_nonces <= attempt.nonce < attempts[-1].nonce:
+                with suppress(TransactionRefusedError):
+                    await self._chain.send(attempt.raw)
 
     async def _receipt(self, attempts: list[Attempt]) -> Receipt | None:
         """The receipt of the attempt that is in a block; of those of several nonces, the one that succeeded."""
@@ -126,6 +179,7 @@ class Delivery:
         return True
 
     async def _mined(self, transaction: Transaction, latest: Attempt, receipt: Receipt) -> None:
+        await self._cross_check(transaction, receipt)
         async with self._journal.writing(self._fence) as writing:
             if transaction.state is State.SIGNED:
                 await writing.sent(transaction, latest)
@@ -144,20 +198,34 @@ class Delivery:
                 await writing.unsigned(transaction)
         return overdue
 
+    async def _cross_check(self, transaction: Transaction, receipt: Receipt) -> None:
+        """A receipt alone is not believed: the contract's storage, its event and the block have to say the same.
+
+        Raises ChainContradictedError.
+        """
+        block = await self._chain.block_hash(receipt.block_number)
+        if block != receipt.block_hash or await self._chain.registered(transaction.root) != receipt:
+            what = f"transaction 0x{receipt.hash.hex()} in block {receipt.block_number}"
+            raise ChainContradictedError(f"the node shows {what}, but contract or block do not")
+
     async def _settle(self, transaction: Transaction, tip: Tip) -> bool:
         assert transaction.hash is not None
         receipt = await self._chain.receipt(transaction.hash)
         if receipt is None or not receipt.succeeded:
             receipt = await self.find(transaction)
+        moved = receipt and (receipt.hash, receipt.block_hash) != (transaction.hash, transaction.block_hash)
+        if receipt is not None and (moved or receipt.block_number <= tip.final):
+            await self._cross_check(transaction, receipt)
         async with self._journal.writing(self._fence) as writing:
             if receipt is None:
                 log.warning("its block is gone", tree=transaction.tree_id, block=transaction.block_number)
                 await writing.displaced(transaction)
-                return True
-            if (receipt.hash, receipt.block_number) != (transaction.hash, transaction.block_number):
+            elif moved:
                 await writing.mined(transaction, receipt)
-                return True
-            if tip.head - receipt.block_number + 1 >= self._policy.confirmations:
+            elif receipt.block_number <= tip.final:
                 await writing.final(transaction)
                 log.info("final", tree=transaction.tree_id, size=transaction.size, block=receipt.block_number)
-        return False
+                return False
+            else:
+                return False
+        return True

@@ -10,7 +10,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 from web3 import AsyncHTTPProvider, AsyncWeb3
-from web3.exceptions import TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import BlockNotFound, TransactionNotFound, Web3Exception, Web3RPCError
 
 from anchor.chain import (
     ChainMismatchError,
@@ -58,7 +58,7 @@ def asking() -> Iterator[None]:
         yield
     except ClientResponseError as error:
         raise ChainUnavailableError(f"the node answered HTTP {error.status}") from None
-    except (Web3Exception, ClientError, TimeoutError, OSError, ValueError, LookupError) as error:
+    except (Web3Exception, ClientError, TimeoutError, OSError, ValueError, TypeError, LookupError) as error:
         raise ChainUnavailableError(f"{type(error).__name__}: {error}") from None
 
 
@@ -107,12 +107,30 @@ class EvmChain:
     async def head(self) -> int:
         """See Chain."""
         with asking():
-            return await self._web3.eth.block_number
+            return int(await self._web3.eth.block_number)
+
+    async def finalized(self) -> int:
+        """See Chain."""
+        with asking():
+            return int((await self._web3.eth.get_block("finalized"))["number"])
+
+    async def block_hash(self, number: int) -> bytes | None:
+        """See Chain."""
+        with asking():
+            try:
+                return bytes((await self._web3.eth.get_block(number))["hash"])
+            except BlockNotFound:
+                return None
+
+    async def balance(self, address: str) -> int:
+        """See Chain."""
+        with asking():
+            return int(await self._web3.eth.get_balance(to_checksum_address(address)))
 
     async def used_nonces(self, address: str) -> int:
         """See Chain."""
         with asking():
-            return await self._web3.eth.get_transaction_count(to_checksum_address(address), "latest")
+            return int(await self._web3.eth.get_transaction_count(to_checksum_address(address), "latest"))
 
     async def fees(self) -> Fees:
         """The node's tip, and room for the base fee to double, which takes six full blocks."""
@@ -143,9 +161,10 @@ class EvmChain:
                 found = await self._web3.eth.get_transaction_receipt(HexStr("0x" + hash_.hex()))
             except TransactionNotFound:
                 return None
-        # A call to an address without code succeeds as well, so the event is what counts.
-        told = any(log["address"] == self.contract for log in found["logs"])
-        return Receipt(hash_, found["blockNumber"], found["status"] == 1 and told)
+            # A call to an address without code succeeds as well, so the event is what counts.
+            told = any(log["address"] == self.contract for log in found["logs"])
+            succeeded = found["status"] == 1 and told
+            return Receipt(hash_, int(found["blockNumber"]), bytes(found["blockHash"]), succeeded)
 
     async def registered(self, root: bytes) -> Receipt | None:
         """See Chain."""
@@ -160,4 +179,5 @@ class EvmChain:
             )
         if not events:
             raise ChainUnavailableError(f"the node knows that a root is in block {block}, but not its event")
-        return Receipt(bytes(events[0]["transactionHash"]), block, succeeded=True)
+        event = events[0]
+        return Receipt(bytes(event["transactionHash"]), block, bytes(event["blockHash"]), succeeded=True)

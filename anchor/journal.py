@@ -117,11 +117,17 @@ class Journal:
             async for row in self._queries.attempts_of(self._pool, tree_id=tree_id)
         ]
 
-    async def next_nonce(self) -> int:
-        """The lowest nonce that no transaction here has."""
-        account = self.account
-        nonce: int = await self._queries.next_nonce(self._pool, chain_id=account.chain_id, sender=account.sender)
+    async def next_nonce(self, used_nonces: int) -> int:
+        """The lowest nonce that neither the chain nor anything that may still be mined uses."""
+        chain_id, sender = self.account.chain_id, self.account.sender
+        nonce: int = await self._queries.next_nonce(self._pool, chain_id=chain_id, sender=sender, used=used_nonces)
         return nonce
+
+    async def last_final(self) -> Transaction | None:
+        """The final transaction in the highest block; None when there is none whose block's hash is known."""
+        account = self.account
+        row = await self._queries.last_final(self._pool, chain_id=account.chain_id, contract=account.contract)
+        return _transaction(row) if row else None
 
     async def count_by_state(self) -> dict[str, int]:
         """How many transactions are in each state but the last."""
@@ -193,11 +199,16 @@ class Writing:
 
     async def mined(self, transaction: Transaction, receipt: Receipt) -> None:
         """The registration stands in a block."""
-        await self._step("mark_mined", transaction, hash=receipt.hash, block_number=receipt.block_number)
+        place = {"hash": receipt.hash, "block_number": receipt.block_number, "block_hash": receipt.block_hash}
+        await self._step("mark_mined", transaction, **place)
 
     async def displaced(self, transaction: Transaction) -> None:
         """The block that it stood in is gone."""
         await self._step("mark_displaced", transaction)
+
+    async def renonced(self, transaction: Transaction, nonce: int) -> None:
+        """What was signed last for it has another nonce than before."""
+        await self._step("mark_renonced", transaction, nonce=nonce)
 
     async def unsigned(self, transaction: Transaction) -> None:
         """Its nonce went to another transaction."""
@@ -222,4 +233,5 @@ def _transaction(row: Any) -> Transaction:
         nonce=row["nonce"],
         hash=row["hash"],
         block_number=row["block_number"],
+        block_hash=row["block_hash"],
     )

@@ -15,6 +15,10 @@ class Metrics:
             "voketag_anchor_transactions", "Transactions that are not final", ["state"], registry=registry
         )
         self.leading = Gauge("voketag_anchor_leading", "1 while this process holds the lease", registry=registry)
+        self.balance = Gauge("voketag_anchor_balance_ether", "What the account had at the last look", registry=registry)
+        self.out_of_funds = Gauge(
+            "voketag_anchor_out_of_funds", "1 while the account cannot pay, and nothing is sent", registry=registry
+        )
         self.bumps = Counter("voketag_anchor_fee_bumps", "Transactions signed anew with more fees", registry=registry)
         self.faults = Counter("voketag_anchor_faults", "What the chain refused or did", ["kind"], registry=registry)
 

@@ -6,12 +6,12 @@ from contextlib import suppress
 
 import structlog
 
-from anchor.chain import Chain, ChainUnavailableError, TransactionRefusedError
+from anchor.chain import Chain, ChainContradictedError, ChainUnavailableError, OutOfFundsError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal, LeaseLostError
 from anchor.lease import Lease
 from anchor.metrics import Metrics
-from anchor.transaction import State
+from anchor.transaction import State, Transaction
 from anchor.window import Windows
 from mesh.database import GONE
 
@@ -73,7 +73,8 @@ class Submitter:
                 smooth = await self.round(fence, delivery)
             except ChainUnavailableError as error:
                 log.warning("the chain is away", error=str(error), retry_seconds=delay)
-                self._metrics.faults.labels("unavailable").inc()
+                contradicted = isinstance(error, ChainContradictedError)
+                self._metrics.faults.labels("contradicted" if contradicted else "unavailable").inc()
                 self._again, smooth = True, False
             delay = self._poll if smooth else min(delay * 2, max(self._poll, MOST_SECONDS))
             await pause(stop, delay)
@@ -86,7 +87,7 @@ class Submitter:
             log.info("window closed", tree=tree_id)
         if self._again:
             await self._chain.check(self._address)
-        tip = Tip(await self._chain.head(), await self._chain.used_nonces(self._address))
+        tip = await delivery.look()
         if await self._take_back(fence, delivery, tip):
             self._again = True
         smooth = await self._advance_all(delivery, tip)
@@ -103,23 +104,31 @@ class Submitter:
                     progress |= await delivery.advance(transaction, tip, again=again)
                 except TransactionRefusedError as error:
                     log.error("transaction refused", tree=transaction.tree_id, error=str(error))
+                    self._metrics.out_of_funds.set(isinstance(error, OutOfFundsError))
                     self._metrics.faults.labels(type(error).__name__.removesuffix("Error")).inc()
                     return False
             again = False
+        self._metrics.out_of_funds.set(0)
         return True
 
     async def _take_back(self, fence: int, delivery: Delivery, tip: Tip) -> bool:
-        """Registrations whose nonces the chain no longer counts are on their way again, unless they stand after all."""
+        """Puts back on their way: registrations that are gone, and final ones whose block is another one now."""
         taken = False
         for transaction in await self._journal.displaced(tip.used_nonces, OPEN):
             if await delivery.find(transaction) is None:
-                level = log.error if transaction.state is State.FINAL else log.warning
-                level("the chain lost a registration", tree=transaction.tree_id, block=transaction.block_number)
-                self._metrics.faults.labels("displaced").inc()
-                async with self._journal.writing(fence) as writing:
-                    await writing.displaced(transaction)
+                await self._lose(fence, transaction)
                 taken = True
+        while (last := await self._journal.last_final()) and not await delivery.stands(last):
+            await self._lose(fence, last)
+            taken = True
         return taken
+
+    async def _lose(self, fence: int, transaction: Transaction) -> None:
+        level = log.error if transaction.state is State.FINAL else log.warning
+        level("the chain lost a registration", tree=transaction.tree_id, block=transaction.block_number)
+        self._metrics.faults.labels("displaced").inc()
+        async with self._journal.writing(fence) as writing:
+            await writing.displaced(transaction)
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -21,7 +21,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """The registration of a tree. `hash` and `block_number` say where it stands, from MINED on."""
+    """The registration of a tree. `hash` and the block's number and hash say where it stands, from MINED on."""
 
     tree_id: int
     root: bytes
@@ -30,6 +30,7 @@ class Transaction:
     nonce: int | None
     hash: bytes | None
     block_number: int | None
+    block_hash: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

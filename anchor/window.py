@@ -23,8 +23,8 @@ class WindowPolicy:
     unmined: int = 16
 
     def due(self, waiting: Waiting) -> bool:
-        """True when the window is to be closed."""
-        return waiting.seconds >= self.seconds or waiting.roots >= self.roots or waiting.urgent
+        """True when the window is to be closed; also when the database's clock was set back behind the oldest root."""
+        return waiting.roots >= self.roots or waiting.urgent or not 0 <= waiting.seconds < self.seconds
 
 
 def leaf(submission: Submission) -> bytes:

@@ -1,10 +1,12 @@
 -- name: acquire_lease(name, holder, seconds)$
--- Takes the lease when it is free or over; each holder has the next fence.
+-- Takes the lease when it is free or over, or when its end is farther away than a lease lasts, since then the clock was
+-- set back; each holder has the next fence.
 INSERT INTO lease AS held (name, holder, fence, expires_at)
 VALUES (:name, :holder, 1, clock_timestamp() + make_interval(secs => :seconds::float8))
 ON CONFLICT (name) DO UPDATE
 SET holder = excluded.holder, fence = held.fence + 1, expires_at = excluded.expires_at
 WHERE held.expires_at <= clock_timestamp()
+   OR held.expires_at > clock_timestamp() + 2 * make_interval(secs => :seconds::float8)
 RETURNING fence;
 
 -- name: renew_lease(seconds, name, fence)$
@@ -22,7 +24,7 @@ SELECT fence FROM lease WHERE name = :name AND fence = :fence FOR SHARE;
 
 -- name: open_transactions(limit)
 -- What is not final, in the order of the nonces; what has none yet comes last.
-SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number
+SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number, x.block_hash
 FROM transactions x JOIN trees t USING (tree_id)
 WHERE x.state <> 'final' ORDER BY x.nonce NULLS LAST, x.tree_id LIMIT :limit;
 
@@ -38,7 +40,7 @@ WHERE state <> 'final' AND (chain_id, contract, sender) <> (:chain_id, :contract
 
 -- name: displaced_transactions(chain_id, sender, nonce, limit)
 -- Registrations that stood in a block although the chain says that their nonces are unused.
-SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number
+SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number, x.block_hash
 FROM transactions x JOIN trees t USING (tree_id)
 WHERE x.state IN ('mined', 'final') AND x.chain_id = :chain_id AND x.sender = :sender AND x.nonce >= :nonce
 ORDER BY x.nonce LIMIT :limit;
@@ -49,9 +51,23 @@ SELECT number, nonce, hash, raw, max_fee, priority_fee,
        extract(epoch FROM clock_timestamp() - sent_at)::float8 AS sent_seconds_ago
 FROM attempts WHERE tree_id = :tree_id ORDER BY number;
 
--- name: next_nonce(chain_id, sender)$
--- One more than the highest nonce in use.
-SELECT coalesce(max(nonce) + 1, 0) FROM transactions WHERE chain_id = :chain_id AND sender = :sender;
+-- name: next_nonce(chain_id, sender, used)$
+-- The lowest nonce from `used` on that nothing has which may still be mined: so one that a reorganisation gave back, or
+-- that was signed for and never needed, leaves no gap, behind which the account's later transactions would wait for ever.
+WITH taken AS (
+    SELECT a.nonce FROM attempts a JOIN transactions x USING (tree_id)
+    WHERE x.chain_id = :chain_id AND x.sender = :sender AND a.nonce >= :used::bigint
+      AND (x.state IN ('built', 'signed', 'sent') OR a.hash = x.hash)
+)
+SELECT min(nonce) FROM (SELECT :used::bigint AS nonce UNION SELECT nonce + 1 FROM taken) AS candidates
+WHERE nonce NOT IN (SELECT nonce FROM taken);
+
+-- name: last_final(chain_id, contract)^
+-- If the chain lost any final block, it lost the highest one.
+SELECT x.tree_id, t.root, t.size, x.state, x.nonce, x.hash, x.block_number, x.block_hash
+FROM transactions x JOIN trees t USING (tree_id)
+WHERE x.state = 'final' AND x.block_hash IS NOT NULL AND x.chain_id = :chain_id AND x.contract = :contract
+ORDER BY x.block_number DESC LIMIT 1;
 
 -- name: insert_attempt(tree_id, nonce, hash, raw, max_fee, priority_fee)$
 -- Keeps a signed transaction, before it is sent.
@@ -72,17 +88,23 @@ UPDATE transactions SET state = 'signed', nonce = :nonce, fence = :fence WHERE t
 -- The first sending.
 UPDATE transactions SET state = 'sent', fence = :fence WHERE tree_id = :tree_id AND state = 'signed';
 
--- name: mark_mined(hash, block_number, fence, tree_id)!
--- It stands in a block, maybe in another one than before.
+-- name: mark_mined(hash, block_number, block_hash, fence, tree_id)!
+-- It stands in a block, maybe in another one than before; its nonce is that of the attempt which is there.
 UPDATE transactions
-SET state = 'mined', hash = :hash, block_number = :block_number, mined_at = clock_timestamp(), fence = :fence
+SET state = 'mined', hash = :hash, block_number = :block_number, block_hash = :block_hash, mined_at = clock_timestamp(),
+    nonce = coalesce((SELECT a.nonce FROM attempts a WHERE a.tree_id = :tree_id AND a.hash = :hash), nonce),
+    fence = :fence
 WHERE tree_id = :tree_id;
 
 -- name: mark_displaced(fence, tree_id)!
 -- Its block is gone: back on its way. A tree keeps its positions.
 UPDATE transactions
-SET state = 'sent', hash = NULL, block_number = NULL, mined_at = NULL, final_at = NULL, fence = :fence
+SET state = 'sent', hash = NULL, block_number = NULL, block_hash = NULL, mined_at = NULL, final_at = NULL, fence = :fence
 WHERE tree_id = :tree_id;
+
+-- name: mark_renonced(nonce, fence, tree_id)!
+-- It fills a gap.
+UPDATE transactions SET nonce = :nonce, fence = :fence WHERE tree_id = :tree_id;
 
 -- name: mark_unsigned(fence, tree_id)!
 -- Its nonce went to another transaction: it needs a new one.

@@ -1,11 +1,13 @@
 """The real chain, with faults injected at named steps: `<method>:before` and `<method>:after`."""
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from anchor.chain import Chain, Fees, Receipt, UnsignedTransaction
 
 Fault = Callable[[], None]
+T = TypeVar("T")
 
 
 def raising(error: Exception) -> Fault:
@@ -39,46 +41,45 @@ class FaultyChain:
             self._planned[step].popleft()()
 
     async def check(self, submitter: str) -> None:
-        self._strike("check:before")
-        await self._chain.check(submitter)
-        self._strike("check:after")
+        await self._through("check", lambda: self._chain.check(submitter))
 
     async def head(self) -> int:
-        self._strike("head:before")
-        head = await self._chain.head()
-        self._strike("head:after")
-        return head
+        return await self._through("head", self._chain.head)
+
+    async def finalized(self) -> int:
+        return await self._through("finalized", self._chain.finalized)
+
+    async def block_hash(self, number: int) -> bytes | None:
+        return await self._through("block_hash", lambda: self._chain.block_hash(number))
+
+    async def balance(self, address: str) -> int:
+        return await self._through("balance", lambda: self._chain.balance(address))
 
     async def used_nonces(self, address: str) -> int:
-        self._strike("used_nonces:before")
-        nonces = await self._chain.used_nonces(address)
-        self._strike("used_nonces:after")
-        return nonces
+        return await self._through("used_nonces", lambda: self._chain.used_nonces(address))
 
     async def fees(self) -> Fees:
-        self._strike("fees:before")
-        fees = await self._chain.fees()
-        self._strike("fees:after")
-        return fees
+        return await self._through("fees", self._chain.fees)
 
     def registration(self, root: bytes, size: int, *, nonce: int, fees: Fees) -> UnsignedTransaction:
         self._strike("registration:before")
         return self._chain.registration(root, size, nonce=nonce, fees=fees)
 
     async def send(self, raw: bytes) -> None:
-        self._strike("send:before")
-        self.sent.append(raw)
-        await self._chain.send(raw)
-        self._strike("send:after")
+        async def send() -> None:
+            self.sent.append(raw)
+            await self._chain.send(raw)
+
+        await self._through("send", send)
 
     async def receipt(self, hash_: bytes) -> Receipt | None:
-        self._strike("receipt:before")
-        receipt = await self._chain.receipt(hash_)
-        self._strike("receipt:after")
-        return receipt
+        return await self._through("receipt", lambda: self._chain.receipt(hash_))
 
     async def registered(self, root: bytes) -> Receipt | None:
-        self._strike("registered:before")
-        receipt = await self._chain.registered(root)
-        self._strike("registered:after")
-        return receipt
+        return await self._through("registered", lambda: self._chain.registered(root))
+
+    async def _through(self, step: str, ask: Callable[[], Awaitable[T]]) -> T:
+        self._strike(f"{step}:before")
+        answer = await ask()
+        self._strike(f"{step}:after")
+        return answer

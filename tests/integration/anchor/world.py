@@ -93,7 +93,7 @@ class World:
     def configure(
         self,
         *,
-        confirmations: int = 1,
+        confirmations: int | None = 1,
         resend_after_seconds: float = 1000,
         max_fee: int = 100 * GWEI,
         window_seconds: float = 0,
