@@ -90,6 +90,8 @@ class Delivery:
         return found if found and found.succeeded else await self._chain.registered(transaction.root)
 
     async def _sign_first(self, transaction: Transaction, tip: Tip) -> bool:
+        if await self._journal.frozen():
+            return False
         nonce = await self._journal.next_nonce(tip.used_nonces)
         self._metrics.balance.set(await self._chain.balance(self._signer.address) / ETHER)
         await self._sign(transaction, nonce, capped(await self._chain.fees(), self._policy.max_fee))
@@ -111,6 +113,8 @@ class Delivery:
         if found is not None and found.succeeded:
             await self._mined(transaction, latest, found)
             return True
+        if await self._journal.frozen():
+            return False
         if latest.sent_seconds_ago is None:
             return await self._send(transaction, latest)
         # Below 0 the database's clock was set back.

@@ -83,6 +83,11 @@ class Journal:
         answer: bool = await self._queries.is_backed_up(self._pool, limit=limit)
         return answer
 
+    async def frozen(self) -> bool:
+        """True while nothing may be closed, signed or sent."""
+        answer: bool = await self._queries.is_frozen(self._pool)
+        return answer
+
     async def open(self, limit: int) -> list[Transaction]:
         """Transactions that are not final, in the order of their nonces."""
         return [_transaction(row) async for row in self._queries.open_transactions(self._pool, limit=limit)]

@@ -7,9 +7,18 @@ from uuid import UUID
 from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
-from anchor.convert import from_anchor, from_proof, to_submission
+from anchor.convert import (
+    from_anchor,
+    from_freeze,
+    from_outcome,
+    from_proof,
+    to_filter,
+    to_proof,
+    to_submission,
+)
 from anchor.intake import Intake
-from anchor.proofs import Proofs
+from anchor.listing import Listing
+from anchor.proofs import Proofs, proves
 from anchor.store import Store
 from anchor.submission import Anchor, kind_of
 from anchor.watch import Watch
@@ -26,9 +35,10 @@ LAST_POSITION = 2**62
 class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     """Converts, makes one domain call, converts."""
 
-    def __init__(self, intake: Intake, store: Store, proofs: Proofs, watch: Watch) -> None:
+    def __init__(self, intake: Intake, store: Store, *, proofs: Proofs, watch: Watch, listing: Listing) -> None:
         self._intake = intake
         self._store = store
+        self._listing = listing
         self._proofs = proofs
         self._watch = watch
 
@@ -41,14 +51,43 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         urgent = request.priority == pb.PRIORITY_HIGH
         return pb.SubmitRootResponse(anchor=from_anchor(await self._intake.submit(submission, key, urgent=urgent)))
 
+    async def BatchSubmitRoots(self, request: pb.BatchSubmitRootsRequest, context: Any) -> pb.BatchSubmitRootsResponse:
+        """Takes many batch roots, durably."""
+        key = RequestKey.of("BatchSubmitRoots", request.request_id, request)
+        urgent = request.priority == pb.PRIORITY_HIGH
+        submissions = list(map(to_submission, request.roots))
+        if any(submission.kind is not SubjectKind.BATCH for submission in submissions):
+            raise AccessDenied
+        outcomes = await self._store.submit_all(submissions, key, urgent=urgent)
+        return pb.BatchSubmitRootsResponse(outcomes=map(from_outcome, outcomes))
+
     async def GetAnchor(self, request: pb.GetAnchorRequest, context: Any) -> pb.GetAnchorResponse:
         """How far the anchoring of a batch or checkpoint is."""
         return pb.GetAnchorResponse(anchor=from_anchor(await self._find(request.batch_id)))
+
+    async def ListAnchors(self, request: pb.ListAnchorsRequest, context: Any) -> pb.ListAnchorsResponse:
+        """A page of anchors."""
+        page = await self._listing.list(
+            str(caller()), to_filter(request), page_size=request.page_size, page_token=request.page_token
+        )
+        return pb.ListAnchorsResponse(anchors=map(from_anchor, page.anchors), next_page_token=page.next_page_token)
+
+    async def RetryAnchor(self, request: pb.RetryAnchorRequest, context: Any) -> pb.RetryAnchorResponse:
+        """Hurries an anchor."""
+        key = RequestKey.of("RetryAnchor", request.request_id, request)
+        return pb.RetryAnchorResponse(anchor=from_anchor(await self._store.retry(UUID(request.batch_id), key)))
 
     async def WatchAnchor(self, request: pb.WatchAnchorRequest, context: Any) -> AsyncIterator[pb.WatchAnchorResponse]:
         """The anchor now and at every change, until it is final."""
         async for anchor in self._watch.anchor(UUID(request.batch_id)):
             yield pb.WatchAnchorResponse(anchor=from_anchor(anchor))
+
+    async def WatchAnchors(
+        self, request: pb.WatchAnchorsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchAnchorsResponse]:
+        """These anchors now and at every change, until all are final."""
+        async for anchors in self._watch.anchors([UUID(batch_id) for batch_id in request.batch_ids]):
+            yield pb.WatchAnchorsResponse(anchors=map(from_anchor, anchors))
 
     async def WatchFinality(
         self, request: pb.WatchFinalityRequest, context: Any
@@ -62,6 +101,21 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         anchor = await self._find(request.batch_id)
         proof = await self._proofs.of(anchor)
         return pb.GetProofResponse(anchor=from_anchor(anchor), proof=from_proof(proof) if proof else None)
+
+    async def VerifyProof(self, request: pb.VerifyProofRequest, context: Any) -> pb.VerifyProofResponse:
+        """Whether a proof holds."""
+        return pb.VerifyProofResponse(valid=proves(to_proof(request.proof), to_submission(request)))
+
+    async def FreezeAnchoring(self, request: pb.FreezeAnchoringRequest, context: Any) -> pb.FreezeAnchoringResponse:
+        """Stops the submitter."""
+        key = RequestKey.of("FreezeAnchoring", request.request_id, request)
+        freeze = await self._store.set_freeze(key, frozen=True, why=request.why)
+        return pb.FreezeAnchoringResponse(freeze=from_freeze(freeze))
+
+    async def ResumeAnchoring(self, request: pb.ResumeAnchoringRequest, context: Any) -> pb.ResumeAnchoringResponse:
+        """Lets the submitter go on."""
+        key = RequestKey.of("ResumeAnchoring", request.request_id, request)
+        return pb.ResumeAnchoringResponse(freeze=from_freeze(await self._store.set_freeze(key, frozen=False, why="")))
 
     async def _find(self, batch_id: str) -> Anchor:
         subject_id = UUID(batch_id)

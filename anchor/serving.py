@@ -1,10 +1,13 @@
 """The server out of its parts. It holds no chain key."""
 
+import hashlib
+
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 
 from anchor.changes import Changes
 from anchor.config import ServeSettings
 from anchor.intake import Intake
+from anchor.listing import Listing
 from anchor.proofs import Proofs
 from anchor.service import AnchorService
 from anchor.store import Store
@@ -13,6 +16,7 @@ from mesh.clock import SystemClock, new_id
 from mesh.database import check, connect
 from mesh.identity import ServiceAuthenticator
 from mesh.limits import LocalLimiter
+from mesh.paging import PageTokens
 from mesh.policy import SERVICE
 from mesh.server import Server, ServerParts
 
@@ -23,7 +27,10 @@ async def serve(settings: ServeSettings) -> None:
     clock, store = SystemClock(), Store(pool, new_id)
     changes = Changes(pool, poll_seconds=settings.watch_poll_seconds, watchers=settings.watchers)
     intake = Intake(store)
-    service = AnchorService(intake, store, Proofs(store), Watch(store, changes))
+    # Every replica holds the service's key, so that a page begun at one goes on at another.
+    page_key = hashlib.sha256(b"voketag/anchor/pages/v1" + settings.service_key.get_secret_value().encode()).digest()
+    listing = Listing(store, PageTokens(page_key))
+    service = AnchorService(intake, store, proofs=Proofs(store), watch=Watch(store, changes), listing=listing)
     parts = ServerParts(
         settings=settings,
         contracts=[anchor_pb2],

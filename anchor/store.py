@@ -8,11 +8,12 @@ from uuid import UUID
 
 import asyncpg
 
-from anchor.submission import Anchor, Leaf, Location, Offer, Progress, Submission
+from anchor.freeze import Freeze
+from anchor.submission import Anchor, Leaf, Location, Offer, Outcome, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
 from mesh.database import load_queries, reached
-from mesh.errors import AnchorConflict
+from mesh.errors import AnchorConflict, AnchorNotFound, AnchorStateConflict
 from mesh.idempotency import RequestKey
 from trust.canonical import SubjectKind
 
@@ -98,12 +99,56 @@ class Store:
             if anchor.submission != submission:
                 raise AnchorConflict(batch_id=submission.subject_id)
             if offer.urgent and anchor.progress is Progress.PENDING:
-                await self._queries.hurry(connection, submission_id=anchor.submission_id)
+                await self._queries.hurry(connection, submission_ids=[anchor.submission_id])
                 await connection.execute(audit.INSERT, *offer.entry)
                 audit.settled()
             else:
                 audit.replayed()
             return anchor
+
+    async def submit_all(self, submissions: Sequence[Submission], key: RequestKey, *, urgent: bool) -> list[Outcome]:
+        """Takes many roots of one kind in one commit: what came of each, in order. Raises RequestIdReused."""
+        with reached():
+            async with self._pool.acquire() as connection, connection.transaction():
+                replay = await idempotency.claim(connection, key, self._new_id()) is not None
+                taken = {} if replay else await self._take_all(connection, submissions, urgent=urgent)
+                anchors = taken | await self._known(connection, submissions, taken)
+                outcomes = [
+                    Outcome(anchor.submission == submission, anchor)
+                    for submission in submissions
+                    for anchor in [anchors[submission.subject_id]]
+                ]
+                if not replay:
+                    waiting = {each.anchor.submission_id for each in outcomes if each.accepted} if urgent else ()
+                    await self._queries.hurry(connection, submission_ids=list(waiting))
+                    detail = {"roots": len(outcomes), "taken": len(taken), "digest": key.digest.hex(), "urgent": urgent}
+                    await audit.record(
+                        connection, resource=f"anchors/{key.request_id}", request_id=key.request_id, detail=detail
+                    )
+                return outcomes
+
+    async def _take_all(
+        self, connection: Any, submissions: Sequence[Submission], *, urgent: bool
+    ) -> dict[UUID, Anchor]:
+        # In the order in which every process takes subjects, so that none waits for another in a circle.
+        ordered = sorted(submissions, key=lambda submission: submission.subject_id)
+        rows = self._queries.take_all(
+            connection,
+            submission_ids=[self._new_id() for _ in ordered],
+            kind=ordered[0].kind,
+            subject_ids=[submission.subject_id for submission in ordered],
+            sizes=[submission.size for submission in ordered],
+            roots=[submission.root for submission in ordered],
+            urgent=urgent,
+        )
+        return {row["subject_id"]: _anchor(row) async for row in rows}
+
+    async def _known(
+        self, connection: Any, submissions: Sequence[Submission], taken: Mapping[UUID, Anchor]
+    ) -> dict[UUID, Anchor]:
+        wanted = [submission.subject_id for submission in submissions if submission.subject_id not in taken]
+        rows = self._queries.find_anchors(connection, subject_ids=wanted, kind=submissions[0].kind)
+        return {row["subject_id"]: _anchor(row) async for row in rows} if wanted else {}
 
     async def find(self, kind: SubjectKind, subject_id: UUID) -> Anchor | None:
         """How far a subject's anchoring is; None when nothing was submitted for it."""
@@ -113,6 +158,76 @@ class Store:
 
     async def _find(self, connection: Any, kind: SubjectKind, subject_id: UUID) -> Any:
         return await self._queries.find_anchor(connection, kind=kind, subject_id=subject_id)
+
+    async def find_all(self, kind: SubjectKind, subject_ids: Sequence[UUID]) -> dict[UUID, Anchor]:
+        """The anchors of those subjects that have one."""
+        with reached():
+            rows = self._queries.find_anchors(self._pool, subject_ids=list(subject_ids), kind=kind)
+            return {row["subject_id"]: _anchor(row) async for row in rows}
+
+    async def page(
+        self,
+        *,
+        before: UUID,
+        progress: Progress | None,
+        batch_ids: Sequence[UUID] | None,
+        between: tuple[datetime, datetime],
+        limit: int,
+    ) -> list[Anchor]:
+        """Batches' anchors with ids below `before`, the highest first; `between` is [from, to) of their acceptance."""
+        states = None if progress is None else [name for name, known in PROGRESS.items() if known is progress]
+        pending = progress is Progress.PENDING
+        with reached():
+            rows = self._queries.list_anchors(
+                self._pool,
+                kind=SubjectKind.BATCH,
+                before=before,
+                states=None if pending else states,
+                pending=pending,
+                subject_ids=None if batch_ids is None else list(batch_ids),
+                from_time=between[0],
+                to_time=between[1],
+                limit=limit,
+            )
+            return [_anchor(row) async for row in rows]
+
+    async def retry(self, subject_id: UUID, key: RequestKey) -> Anchor:
+        """Hurries a batch's root that is on no chain yet.
+
+        Raises AnchorNotFound, AnchorStateConflict, RequestIdReused.
+        """
+        with reached():
+            async with self._pool.acquire() as connection, connection.transaction():
+                row = await self._find(connection, SubjectKind.BATCH, subject_id)
+                if row is None:
+                    raise AnchorNotFound(batch_id=subject_id)
+                anchor = _anchor(row)
+                if await idempotency.claim(connection, key, anchor.submission_id) is not None:
+                    return anchor
+                if anchor.progress >= Progress.MINED:
+                    raise AnchorStateConflict(batch_id=subject_id, state=anchor.progress.name)
+                await self._queries.hurry(connection, submission_ids=[anchor.submission_id])
+                if anchor.leaf is not None:
+                    await self._queries.retry_transaction(connection, tree_id=anchor.leaf.tree_id)
+                resource, detail = f"anchor/{subject_id}", {"state": anchor.progress.name}
+                await audit.record(connection, resource=resource, request_id=key.request_id, detail=detail)
+                return anchor
+
+    async def freeze(self) -> Freeze:
+        """Whether anchoring stands still."""
+        with reached():
+            return _freeze(await self._queries.read_freeze(self._pool))
+
+    async def set_freeze(self, key: RequestKey, *, frozen: bool, why: str) -> Freeze:
+        """Stops the submitter, or lets it go on. Raises RequestIdReused."""
+        with reached():
+            async with self._pool.acquire() as connection, connection.transaction():
+                if await idempotency.claim(connection, key, self._new_id()) is not None:
+                    return _freeze(await self._queries.read_freeze(connection))
+                row = await self._queries.set_freeze(connection, frozen=frozen, why=why)
+                detail = {"frozen": frozen, "why": why}
+                await audit.record(connection, resource="anchoring/all", request_id=key.request_id, detail=detail)
+                return _freeze(row)
 
     async def final_after(self, position: int, limit: int) -> list[tuple[int, Anchor]]:
         """Anchors that became final after a position, with theirs, in order; they may end before the last one does."""
@@ -132,6 +247,10 @@ class Store:
         with reached():
             rows = self._queries.read_tiles(self._pool, tree_id=tree_id, levels=levels, numbers=numbers)
             return {(row["level"], row["number"]): row["hashes"] async for row in rows}
+
+
+def _freeze(row: Any) -> Freeze:
+    return Freeze(row["frozen"], row["why"], row["changed_at"])
 
 
 def _anchor(row: Any) -> Anchor:

@@ -80,6 +80,14 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one of many roots: whether it will be anchored, and its subject's anchor."""
+
+    accepted: bool
+    anchor: Anchor
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """RFC 9162 inclusion proof of a submission's leaf in the anchored tree of `size` leaves."""
 

@@ -1,6 +1,6 @@
 """Anchors as they change, for as long as somebody looks."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from uuid import UUID
 
 from anchor.changes import Changes
@@ -34,6 +34,25 @@ class Watch:
                 if anchor.progress is Progress.FINAL:
                     return
                 await self._changes.since(count)
+
+    async def anchors(self, subject_ids: Sequence[UUID]) -> AsyncIterator[list[Anchor]]:
+        """Batches' anchors now, then each at every change, until all are final. Raises AnchorNotFound, ShuttingDown."""
+        with self._changes.watching():
+            last: dict[UUID, Anchor] = {}
+            open_ids = list(subject_ids)
+            while open_ids:
+                count = self._changes.count
+                found = await self._store.find_all(SubjectKind.BATCH, open_ids)
+                for subject_id in open_ids:
+                    if subject_id not in found:
+                        raise AnchorNotFound(batch_id=subject_id)
+                changed = [found[subject_id] for subject_id in open_ids if found[subject_id] != last.get(subject_id)]
+                if changed:
+                    yield changed
+                last |= found
+                open_ids = [each for each in open_ids if found[each].progress is not Progress.FINAL]
+                if open_ids:
+                    await self._changes.since(count)
 
     async def finality(self, position: int) -> AsyncGenerator[tuple[int, list[Anchor]], None]:
         """Batches' anchors that became final after a position, and the position of the last. Raises ShuttingDown."""

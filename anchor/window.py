@@ -53,13 +53,13 @@ class Windows:
         return await self._journal.waiting(self._policy.roots)
 
     async def close_due(self, fence: int, waiting: Waiting | None) -> int | None:
-        """Makes a tree and its transaction of the pending roots in one commit: the tree's id, None when none is due.
+        """Makes a tree and its transaction of the pending roots in one commit: the tree's id.
 
-        Raises LeaseLostError.
+        None when none is due, or anchoring is frozen. Raises LeaseLostError.
         """
         if waiting is None or not self._policy.due(waiting):
             return None
-        if await self._journal.backed_up(self._policy.unmined):
+        if await self._journal.frozen() or await self._journal.backed_up(self._policy.unmined):
             return None
         async with self._journal.writing(fence) as writing:
             pending = await writing.pending(self._policy.roots)

@@ -201,6 +201,12 @@ class AnchorConflict(VokeTagError):
     reason, code = "ANCHOR_CONFLICT", ALREADY_EXISTS
 
 
+class AnchorStateConflict(VokeTagError):
+    """The anchor of {batch_id} is {state}, which does not allow this."""
+
+    reason, code = "ANCHOR_STATE_CONFLICT", FAILED_PRECONDITION
+
+
 class ReceiptNotReady(VokeTagError):
     """The batch of this product has no tree yet."""
 

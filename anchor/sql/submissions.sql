@@ -31,9 +31,19 @@ WITH offered AS MATERIALIZED (
 )
 SELECT submission_id, created_at FROM taken;
 
--- name: hurry(submission_id)!
--- A root that waits does not wait for company any more.
-UPDATE submissions SET urgent = true WHERE submission_id = :submission_id AND tree_id IS NULL AND NOT urgent;
+-- name: take_all(submission_ids, kind, subject_ids, sizes, roots, urgent)
+-- Takes many roots of one call; no row for those whose subject was there before.
+INSERT INTO submissions (submission_id, kind, subject_id, size, root, urgent)
+SELECT submission_id, :kind::smallint, subject_id, size, root, :urgent::boolean
+FROM unnest(:submission_ids::uuid[], :subject_ids::uuid[], :sizes::bigint[], :roots::bytea[])
+     AS offer (submission_id, subject_id, size, root)
+ON CONFLICT (subject_id, kind) DO NOTHING
+RETURNING submission_id, kind, subject_id, size, root, created_at, tree_id, leaf_index,
+          NULL AS state, NULL AS hash, NULL::timestamptz AS final_at;
+
+-- name: hurry(submission_ids)!
+-- Roots that wait do not wait for company any more.
+UPDATE submissions SET urgent = true WHERE submission_id = ANY(:submission_ids) AND tree_id IS NULL AND NOT urgent;
 
 -- name: find_anchor(subject_id, kind)^
 -- A submission with how far its tree is; by the unique index on the subject.
@@ -41,6 +51,25 @@ SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tr
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
 FROM submissions s LEFT JOIN transactions x USING (tree_id)
 WHERE s.subject_id = :subject_id AND s.kind = :kind;
+
+-- name: find_anchors(subject_ids, kind)
+-- As find_anchor, for many subjects.
+SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
+       x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
+FROM submissions s LEFT JOIN transactions x USING (tree_id)
+WHERE s.subject_id = ANY(:subject_ids::uuid[]) AND s.kind = :kind;
+
+-- name: list_anchors(kind, before, states, pending, subject_ids, from_time, to_time, limit)
+-- A page, newest first, by the primary key: ids are UUIDv7, so a time bounds them too, but for what clocks differ.
+SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
+       x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
+FROM submissions s LEFT JOIN transactions x USING (tree_id)
+WHERE s.kind = :kind AND s.submission_id < :before
+  AND (:states::text[] IS NULL OR x.state = ANY(:states::text[]))
+  AND (NOT :pending::boolean OR s.tree_id IS NULL)
+  AND (:subject_ids::uuid[] IS NULL OR s.subject_id = ANY(:subject_ids::uuid[]))
+  AND s.created_at >= :from_time AND s.created_at < :to_time
+ORDER BY s.submission_id DESC LIMIT :limit;
 
 -- name: final_anchors(after, limit)
 -- Anchors after a position, all of one tree: positions follow each other without gaps, so one tree holds the next one.

@@ -46,10 +46,11 @@ WHERE x.state IN ('mined', 'final') AND x.chain_id = :chain_id AND x.sender = :s
 ORDER BY x.nonce LIMIT :limit;
 
 -- name: attempts_of(tree_id)
--- Everything signed for a tree, oldest first.
-SELECT number, nonce, hash, raw, max_fee, priority_fee,
-       extract(epoch FROM clock_timestamp() - sent_at)::float8 AS sent_seconds_ago
-FROM attempts WHERE tree_id = :tree_id ORDER BY number;
+-- Everything signed for a tree, oldest first. What was sent before somebody asked to retry counts as not sent.
+SELECT a.number, a.nonce, a.hash, a.raw, a.max_fee, a.priority_fee,
+       CASE WHEN x.retry_at IS NULL OR x.retry_at < a.sent_at
+            THEN extract(epoch FROM clock_timestamp() - a.sent_at)::float8 END AS sent_seconds_ago
+FROM attempts a JOIN transactions x USING (tree_id) WHERE a.tree_id = :tree_id ORDER BY a.number;
 
 -- name: next_nonce(chain_id, sender, used)$
 -- The lowest nonce from `used` on that nothing has which may still be mined: so one that a reorganisation gave back, or

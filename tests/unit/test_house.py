@@ -161,4 +161,9 @@ def calls() -> dict[str, set[str]]:
 def test_call_graph_has_no_cycle_and_is_the_one_drawn() -> None:
     graph = calls()
     TopologicalSorter(graph).prepare()
-    assert graph == {"scan": {"anchor", "factory"}, "factory": {"anchor"}, "anchor": set(), "admin": {"factory"}}
+    assert graph == {
+        "scan": {"anchor", "factory"},
+        "factory": {"anchor"},
+        "anchor": set(),
+        "admin": {"factory", "anchor"},
+    }

@@ -265,6 +265,52 @@ class Canned(
             anchor=anchor_pb2.Anchor(), proof=anchor_pb2.AnchorProof(path=[b"1"], size=2)
         )
 
+    async def BatchSubmitRoots(
+        self, request: anchor_pb2.BatchSubmitRootsRequest, context: Context
+    ) -> anchor_pb2.BatchSubmitRootsResponse:
+        self.seen(context)
+        outcome = anchor_pb2.RootOutcome(
+            status=anchor_pb2.ROOT_STATUS_CONFLICT, anchor=anchor_pb2.Anchor(create_time=NOW)
+        )
+        return anchor_pb2.BatchSubmitRootsResponse(outcomes=[outcome] * len(request.roots))
+
+    async def ListAnchors(
+        self, request: anchor_pb2.ListAnchorsRequest, context: Context
+    ) -> anchor_pb2.ListAnchorsResponse:
+        self.seen(context)
+        return anchor_pb2.ListAnchorsResponse(anchors=[anchor_pb2.Anchor(root=b"1")], next_page_token="more")
+
+    async def RetryAnchor(
+        self, request: anchor_pb2.RetryAnchorRequest, context: Context
+    ) -> anchor_pb2.RetryAnchorResponse:
+        self.seen(context)
+        return anchor_pb2.RetryAnchorResponse(anchor=anchor_pb2.Anchor(batch_id=request.batch_id))
+
+    async def VerifyProof(
+        self, request: anchor_pb2.VerifyProofRequest, context: Context
+    ) -> anchor_pb2.VerifyProofResponse:
+        self.seen(context)
+        return anchor_pb2.VerifyProofResponse(valid=True)
+
+    async def FreezeAnchoring(
+        self, request: anchor_pb2.FreezeAnchoringRequest, context: Context
+    ) -> anchor_pb2.FreezeAnchoringResponse:
+        self.seen(context)
+        freeze = anchor_pb2.Freeze(frozen=True, why=request.why, change_time=NOW)
+        return anchor_pb2.FreezeAnchoringResponse(freeze=freeze)
+
+    async def ResumeAnchoring(
+        self, request: anchor_pb2.ResumeAnchoringRequest, context: Context
+    ) -> anchor_pb2.ResumeAnchoringResponse:
+        self.seen(context)
+        return anchor_pb2.ResumeAnchoringResponse(freeze=anchor_pb2.Freeze(change_time=NOW))
+
+    async def WatchAnchors(
+        self, request: anchor_pb2.WatchAnchorsRequest, context: Context
+    ) -> AsyncIterator[anchor_pb2.WatchAnchorsResponse]:
+        self.seen(context)
+        yield anchor_pb2.WatchAnchorsResponse()
+
     async def WatchAnchor(
         self, request: anchor_pb2.WatchAnchorRequest, context: Context
     ) -> AsyncIterator[anchor_pb2.WatchAnchorResponse]:

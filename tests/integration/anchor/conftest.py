@@ -4,11 +4,13 @@ from typing import Any
 
 import asyncpg
 import pytest
+from voketag.anchor.v1 import anchor_pb2_grpc
 
 from mesh.config import DatabaseSettings
 from mesh.database import connect
 from mesh.local.anvil import AnvilServer
 from tests.databases import Databases
+from tests.integration.anchor.doors import Door
 from tests.integration.anchor.world import Ground, World
 from tests.servers import AnvilAddress, start_anvil
 
@@ -53,3 +55,25 @@ async def bent(pool: "asyncpg.Pool[Any]", chain_server: AnvilServer) -> AsyncIte
     ground = await Ground.lay(chain_server.url)
     yield World(pool, ground)
     await ground.web3.provider.disconnect()
+
+
+@pytest.fixture
+async def door(world: World) -> AsyncIterator[Door]:
+    door = Door(world)
+    server = door.server()
+    await server.start()
+    async with door.changes.listening():
+        yield door
+        await server.stop()
+
+
+@pytest.fixture
+async def factory(door: Door) -> AsyncIterator[Any]:
+    async with door.channel("factory") as line:
+        yield anchor_pb2_grpc.AnchorServiceStub(line)
+
+
+@pytest.fixture
+async def public(door: Door) -> AsyncIterator[Any]:
+    async with door.channel(None) as line:
+        yield anchor_pb2_grpc.AnchorServiceStub(line)

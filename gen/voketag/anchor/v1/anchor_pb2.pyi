@@ -76,6 +76,30 @@ PRIORITY_HIGH: Priority.ValueType  # 2
 """It closes the window that it waits in."""
 Global___Priority: _TypeAlias = Priority  # noqa: Y015
 
+class _RootStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RootStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RootStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROOT_STATUS_UNSPECIFIED: _RootStatus.ValueType  # 0
+    """Not used."""
+    ROOT_STATUS_ACCEPTED: _RootStatus.ValueType  # 1
+    """It is in a durable row, now or since an earlier call."""
+    ROOT_STATUS_CONFLICT: _RootStatus.ValueType  # 2
+    """Another root or size was submitted for the batch; this one is not anchored."""
+
+class RootStatus(_RootStatus, metaclass=_RootStatusEnumTypeWrapper):
+    """Whether a root will be anchored."""
+
+ROOT_STATUS_UNSPECIFIED: RootStatus.ValueType  # 0
+"""Not used."""
+ROOT_STATUS_ACCEPTED: RootStatus.ValueType  # 1
+"""It is in a durable row, now or since an earlier call."""
+ROOT_STATUS_CONFLICT: RootStatus.ValueType  # 2
+"""Another root or size was submitted for the batch; this one is not anchored."""
+Global___RootStatus: _TypeAlias = RootStatus  # noqa: Y015
+
 @_typing.final
 class ChainLocation(_message.Message):
     """Where an anchored root stands on a chain."""
@@ -184,7 +208,7 @@ class AnchorProof(_message.Message):
     """The anchored root: 32 bytes."""
     @_builtins.property
     def path(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """Hashes from the leaf's sibling upwards: 32 bytes each."""
+        """Hashes from the leaf's sibling upwards: at most 64, 32 bytes each."""
 
     def __init__(
         self,
@@ -457,3 +481,477 @@ class GetProofResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProofResponse: _TypeAlias = GetProofResponse  # noqa: Y015
+
+@_typing.final
+class BatchSubmitRootsRequest(_message.Message):
+    """Roots to anchor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ROOTS_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    priority: Global___Priority.ValueType
+    """How much they are in a hurry."""
+    @_builtins.property
+    def roots(self) -> _containers.RepeatedCompositeFieldContainer[Global___RootOffer]:
+        """The roots: 1 to 10,000."""
+
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        roots: _abc.Iterable[Global___RootOffer] | None = ...,
+        priority: Global___Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["priority", b"priority", "request_id", b"request_id", "roots", b"roots"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSubmitRootsRequest: _TypeAlias = BatchSubmitRootsRequest  # noqa: Y015
+
+@_typing.final
+class RootOffer(_message.Message):
+    """One of many roots to anchor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """UUIDv7 of the batch."""
+    root: _builtins.bytes
+    """RFC 9162 root over the batch's product leaves: 32 bytes."""
+    size: _builtins.int
+    """Leaves under the root."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        root: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "root", b"root", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootOffer: _TypeAlias = RootOffer  # noqa: Y015
+
+@_typing.final
+class BatchSubmitRootsResponse(_message.Message):
+    """What came of the roots."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___RootOutcome]:
+        """One a root, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___RootOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchSubmitRootsResponse: _TypeAlias = BatchSubmitRootsResponse  # noqa: Y015
+
+@_typing.final
+class RootOutcome(_message.Message):
+    """What came of one root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUS_FIELD_NUMBER: _builtins.int
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    status: Global___RootStatus.ValueType
+    """Whether it will be anchored."""
+    @_builtins.property
+    def anchor(self) -> Global___Anchor:
+        """The batch's anchor; with ROOT_STATUS_CONFLICT that of the other root."""
+
+    def __init__(
+        self,
+        *,
+        status: Global___RootStatus.ValueType = ...,
+        anchor: Global___Anchor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RootOutcome: _TypeAlias = RootOutcome  # noqa: Y015
+
+@_typing.final
+class ListAnchorsRequest(_message.Message):
+    """Which anchors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    BATCH_IDS_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many: 1 to 1,000; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before."""
+    state: Global___AnchorState.ValueType
+    """Only anchors in this state; unset means all."""
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Only anchors accepted at this time or later."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Only anchors accepted before this time."""
+
+    @_builtins.property
+    def batch_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only the anchors of these batches, UUIDs; none means all."""
+
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        state: Global___AnchorState.ValueType = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        batch_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_ids", b"batch_ids", "from_time", b"from_time", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnchorsRequest: _TypeAlias = ListAnchorsRequest  # noqa: Y015
+
+@_typing.final
+class ListAnchorsResponse(_message.Message):
+    """A page of anchors."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHORS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def anchors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anchor]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        anchors: _abc.Iterable[Global___Anchor] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAnchorsResponse: _TypeAlias = ListAnchorsResponse  # noqa: Y015
+
+@_typing.final
+class RetryAnchorRequest(_message.Message):
+    """Which anchor to hurry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    batch_id: _builtins.str
+    """UUIDv7 of the batch."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryAnchorRequest: _TypeAlias = RetryAnchorRequest  # noqa: Y015
+
+@_typing.final
+class RetryAnchorResponse(_message.Message):
+    """The anchor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def anchor(self) -> Global___Anchor:
+        """The anchor as it is."""
+
+    def __init__(
+        self,
+        *,
+        anchor: Global___Anchor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryAnchorResponse: _TypeAlias = RetryAnchorResponse  # noqa: Y015
+
+@_typing.final
+class WatchAnchorsRequest(_message.Message):
+    """Which anchors to watch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def batch_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """UUIDv7s of the batches: 1 to 1,000, none twice."""
+
+    def __init__(
+        self,
+        *,
+        batch_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_ids", b"batch_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchAnchorsRequest: _TypeAlias = WatchAnchorsRequest  # noqa: Y015
+
+@_typing.final
+class WatchAnchorsResponse(_message.Message):
+    """Anchors that changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def anchors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Anchor]:
+        """At first all, then those that changed since the message before."""
+
+    def __init__(
+        self,
+        *,
+        anchors: _abc.Iterable[Global___Anchor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchors", b"anchors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchAnchorsResponse: _TypeAlias = WatchAnchorsResponse  # noqa: Y015
+
+@_typing.final
+class VerifyProofRequest(_message.Message):
+    """A proof to check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    ROOT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
+    root: _builtins.bytes
+    """Its root: 32 bytes."""
+    size: _builtins.int
+    """Leaves under the root."""
+    @_builtins.property
+    def proof(self) -> Global___AnchorProof:
+        """What is said to prove it."""
+
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+        root: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+        proof: Global___AnchorProof | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "proof", b"proof", "root", b"root", "size", b"size"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProofRequest: _TypeAlias = VerifyProofRequest  # noqa: Y015
+
+@_typing.final
+class VerifyProofResponse(_message.Message):
+    """What came of the check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALID_FIELD_NUMBER: _builtins.int
+    valid: _builtins.bool
+    """Whether the path leads from the batch's leaf to `anchor_root`. It does not say that `anchor_root` is on a chain."""
+    def __init__(
+        self,
+        *,
+        valid: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["valid", b"valid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyProofResponse: _TypeAlias = VerifyProofResponse  # noqa: Y015
+
+@_typing.final
+class FreezeAnchoringRequest(_message.Message):
+    """To stop."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    why: _builtins.str
+    """Why, for those who find it frozen: 1 to 500 characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        why: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeAnchoringRequest: _TypeAlias = FreezeAnchoringRequest  # noqa: Y015
+
+@_typing.final
+class FreezeAnchoringResponse(_message.Message):
+    """It is frozen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def freeze(self) -> Global___Freeze:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        freeze: Global___Freeze | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FreezeAnchoringResponse: _TypeAlias = FreezeAnchoringResponse  # noqa: Y015
+
+@_typing.final
+class ResumeAnchoringRequest(_message.Message):
+    """To go on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeAnchoringRequest: _TypeAlias = ResumeAnchoringRequest  # noqa: Y015
+
+@_typing.final
+class ResumeAnchoringResponse(_message.Message):
+    """It goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def freeze(self) -> Global___Freeze:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        freeze: Global___Freeze | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freeze", b"freeze"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResumeAnchoringResponse: _TypeAlias = ResumeAnchoringResponse  # noqa: Y015
+
+@_typing.final
+class Freeze(_message.Message):
+    """Whether anchoring stands still."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROZEN_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    frozen: _builtins.bool
+    """True from FreezeAnchoring to ResumeAnchoring."""
+    why: _builtins.str
+    """Why; empty when it is not frozen."""
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when it is frozen or not."""
+
+    def __init__(
+        self,
+        *,
+        frozen: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "frozen", b"frozen", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Freeze: _TypeAlias = Freeze  # noqa: Y015

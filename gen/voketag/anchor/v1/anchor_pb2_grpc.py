@@ -40,15 +40,35 @@ class AnchorServiceStub:
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.SubmitRootRequest.SerializeToString,
                 response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.SubmitRootResponse.FromString,
                 _registered_method=True)
+        self.BatchSubmitRoots = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/BatchSubmitRoots',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsResponse.FromString,
+                _registered_method=True)
         self.GetAnchor = channel.unary_unary(
                 '/voketag.anchor.v1.AnchorService/GetAnchor',
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetAnchorRequest.SerializeToString,
                 response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetAnchorResponse.FromString,
                 _registered_method=True)
+        self.ListAnchors = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/ListAnchors',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsResponse.FromString,
+                _registered_method=True)
+        self.RetryAnchor = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/RetryAnchor',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorResponse.FromString,
+                _registered_method=True)
         self.WatchAnchor = channel.unary_stream(
                 '/voketag.anchor.v1.AnchorService/WatchAnchor',
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorRequest.SerializeToString,
                 response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorResponse.FromString,
+                _registered_method=True)
+        self.WatchAnchors = channel.unary_stream(
+                '/voketag.anchor.v1.AnchorService/WatchAnchors',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsResponse.FromString,
                 _registered_method=True)
         self.WatchFinality = channel.unary_stream(
                 '/voketag.anchor.v1.AnchorService/WatchFinality',
@@ -59,6 +79,21 @@ class AnchorServiceStub:
                 '/voketag.anchor.v1.AnchorService/GetProof',
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofRequest.SerializeToString,
                 response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofResponse.FromString,
+                _registered_method=True)
+        self.VerifyProof = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/VerifyProof',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.FromString,
+                _registered_method=True)
+        self.FreezeAnchoring = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/FreezeAnchoring',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringResponse.FromString,
+                _registered_method=True)
+        self.ResumeAnchoring = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/ResumeAnchoring',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringResponse.FromString,
                 _registered_method=True)
 
 
@@ -77,6 +112,17 @@ class AnchorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchSubmitRoots(self, request, context):
+        """BatchSubmitRoots takes up to 10,000 batch roots in one commit. When it answers, those accepted are in durable rows and
+        will be anchored exactly once. A root that conflicts with one submitted before is an outcome and not an error, and
+        keeps no other from being taken; a malformed one fails the call, and nothing is taken.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAnchor(self, request, context):
         """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
@@ -86,10 +132,39 @@ class AnchorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAnchors(self, request, context):
+        """ListAnchors lists anchors of batches, newest first.
+
+        Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryAnchor(self, request, context):
+        """RetryAnchor hurries an anchor that is not on the chain yet. One that is PENDING closes its window; for one that is
+        SUBMITTED, its transaction is sent again at once, with more fees if the node asks for more. Nothing is forgotten:
+        every transaction ever signed stays known.
+
+        Errors: ANCHOR_NOT_FOUND, ANCHOR_STATE_CONFLICT (it is MINED or FINAL), REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchAnchor(self, request, context):
         """WatchAnchor sends the anchor now and at every change, and ends when it is final.
 
         Errors: ANCHOR_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchAnchors(self, request, context):
+        """WatchAnchors sends these anchors now, each one again at every change, and ends when all are final.
+
+        Errors: ANCHOR_NOT_FOUND, VALIDATION_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,10 +180,39 @@ class AnchorServiceServicer:
 
     def GetProof(self, request, context):
         """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
-        chain.
-        Before the window closes there is no proof yet, and `proof` is absent.
+        chain. Before the window closes there is no proof yet, and `proof` is absent.
 
         Errors: ANCHOR_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyProof(self, request, context):
+        """VerifyProof says whether a proof leads from a batch root to an anchored root. It reads nothing of ours: anyone can
+        compute the same (docs/encodings.md).
+
+        Errors: VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FreezeAnchoring(self, request, context):
+        """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
+        are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
+        to the node while this answers.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeAnchoring(self, request, context):
+        """ResumeAnchoring ends a freeze.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,15 +226,35 @@ def add_AnchorServiceServicer_to_server(servicer, server):
                     request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.SubmitRootRequest.FromString,
                     response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.SubmitRootResponse.SerializeToString,
             ),
+            'BatchSubmitRoots': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchSubmitRoots,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsResponse.SerializeToString,
+            ),
             'GetAnchor': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAnchor,
                     request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetAnchorRequest.FromString,
                     response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetAnchorResponse.SerializeToString,
             ),
+            'ListAnchors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnchors,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsResponse.SerializeToString,
+            ),
+            'RetryAnchor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryAnchor,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorResponse.SerializeToString,
+            ),
             'WatchAnchor': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchAnchor,
                     request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorRequest.FromString,
                     response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorResponse.SerializeToString,
+            ),
+            'WatchAnchors': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchAnchors,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsResponse.SerializeToString,
             ),
             'WatchFinality': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchFinality,
@@ -141,6 +265,21 @@ def add_AnchorServiceServicer_to_server(servicer, server):
                     servicer.GetProof,
                     request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofRequest.FromString,
                     response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofResponse.SerializeToString,
+            ),
+            'VerifyProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyProof,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.SerializeToString,
+            ),
+            'FreezeAnchoring': grpc.unary_unary_rpc_method_handler(
+                    servicer.FreezeAnchoring,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringResponse.SerializeToString,
+            ),
+            'ResumeAnchoring': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeAnchoring,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -182,6 +321,33 @@ class AnchorService:
             _registered_method=True)
 
     @staticmethod
+    def BatchSubmitRoots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/BatchSubmitRoots',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.BatchSubmitRootsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetAnchor(request,
             target,
             options=(),
@@ -209,6 +375,60 @@ class AnchorService:
             _registered_method=True)
 
     @staticmethod
+    def ListAnchors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/ListAnchors',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.ListAnchorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryAnchor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/RetryAnchor',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.RetryAnchorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def WatchAnchor(request,
             target,
             options=(),
@@ -225,6 +445,33 @@ class AnchorService:
             '/voketag.anchor.v1.AnchorService/WatchAnchor',
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorRequest.SerializeToString,
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchAnchors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/WatchAnchors',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.WatchAnchorsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -279,6 +526,87 @@ class AnchorService:
             '/voketag.anchor.v1.AnchorService/GetProof',
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofRequest.SerializeToString,
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/VerifyProof',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FreezeAnchoring(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/FreezeAnchoring',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeAnchoring(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/ResumeAnchoring',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.ResumeAnchoringResponse.FromString,
             options,
             channel_credentials,
             insecure,

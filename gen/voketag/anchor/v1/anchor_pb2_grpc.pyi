@@ -40,15 +40,39 @@ class AnchorServiceStub:
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
     """
+    BatchSubmitRoots: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.BatchSubmitRootsRequest, _anchor_pb2.BatchSubmitRootsResponse]
+    """BatchSubmitRoots takes up to 10,000 batch roots in one commit. When it answers, those accepted are in durable rows and
+    will be anchored exactly once. A root that conflicts with one submitted before is an outcome and not an error, and
+    keeps no other from being taken; a malformed one fails the call, and nothing is taken.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
     GetAnchor: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetAnchorRequest, _anchor_pb2.GetAnchorResponse]
     """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
     Errors: ANCHOR_NOT_FOUND.
     """
+    ListAnchors: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.ListAnchorsRequest, _anchor_pb2.ListAnchorsResponse]
+    """ListAnchors lists anchors of batches, newest first.
+
+    Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
+    """
+    RetryAnchor: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.RetryAnchorRequest, _anchor_pb2.RetryAnchorResponse]
+    """RetryAnchor hurries an anchor that is not on the chain yet. One that is PENDING closes its window; for one that is
+    SUBMITTED, its transaction is sent again at once, with more fees if the node asks for more. Nothing is forgotten:
+    every transaction ever signed stays known.
+
+    Errors: ANCHOR_NOT_FOUND, ANCHOR_STATE_CONFLICT (it is MINED or FINAL), REQUEST_ID_REUSED.
+    """
     WatchAnchor: _grpc.UnaryStreamMultiCallable[_anchor_pb2.WatchAnchorRequest, _anchor_pb2.WatchAnchorResponse]
     """WatchAnchor sends the anchor now and at every change, and ends when it is final.
 
     Errors: ANCHOR_NOT_FOUND.
+    """
+    WatchAnchors: _grpc.UnaryStreamMultiCallable[_anchor_pb2.WatchAnchorsRequest, _anchor_pb2.WatchAnchorsResponse]
+    """WatchAnchors sends these anchors now, each one again at every change, and ends when all are final.
+
+    Errors: ANCHOR_NOT_FOUND, VALIDATION_FAILED.
     """
     WatchFinality: _grpc.UnaryStreamMultiCallable[_anchor_pb2.WatchFinalityRequest, _anchor_pb2.WatchFinalityResponse]
     """WatchFinality sends every anchor that became final after a position, in order, and then goes on as more do.
@@ -56,10 +80,27 @@ class AnchorServiceStub:
     """
     GetProof: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetProofRequest, _anchor_pb2.GetProofResponse]
     """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
-    chain.
-    Before the window closes there is no proof yet, and `proof` is absent.
+    chain. Before the window closes there is no proof yet, and `proof` is absent.
 
     Errors: ANCHOR_NOT_FOUND.
+    """
+    VerifyProof: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.VerifyProofRequest, _anchor_pb2.VerifyProofResponse]
+    """VerifyProof says whether a proof leads from a batch root to an anchored root. It reads nothing of ours: anyone can
+    compute the same (docs/encodings.md).
+
+    Errors: VALIDATION_FAILED.
+    """
+    FreezeAnchoring: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]
+    """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
+    are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
+    to the node while this answers.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    ResumeAnchoring: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.ResumeAnchoringRequest, _anchor_pb2.ResumeAnchoringResponse]
+    """ResumeAnchoring ends a freeze.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
 
 @_typing.type_check_only
@@ -74,15 +115,39 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, ANCHOR_CONFLICT.
     """
+    BatchSubmitRoots: _aio.UnaryUnaryMultiCallable[_anchor_pb2.BatchSubmitRootsRequest, _anchor_pb2.BatchSubmitRootsResponse]  # type: ignore[assignment]
+    """BatchSubmitRoots takes up to 10,000 batch roots in one commit. When it answers, those accepted are in durable rows and
+    will be anchored exactly once. A root that conflicts with one submitted before is an outcome and not an error, and
+    keeps no other from being taken; a malformed one fails the call, and nothing is taken.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
     GetAnchor: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetAnchorRequest, _anchor_pb2.GetAnchorResponse]  # type: ignore[assignment]
     """GetAnchor tells how far the anchoring of a batch or checkpoint is.
 
     Errors: ANCHOR_NOT_FOUND.
     """
+    ListAnchors: _aio.UnaryUnaryMultiCallable[_anchor_pb2.ListAnchorsRequest, _anchor_pb2.ListAnchorsResponse]  # type: ignore[assignment]
+    """ListAnchors lists anchors of batches, newest first.
+
+    Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
+    """
+    RetryAnchor: _aio.UnaryUnaryMultiCallable[_anchor_pb2.RetryAnchorRequest, _anchor_pb2.RetryAnchorResponse]  # type: ignore[assignment]
+    """RetryAnchor hurries an anchor that is not on the chain yet. One that is PENDING closes its window; for one that is
+    SUBMITTED, its transaction is sent again at once, with more fees if the node asks for more. Nothing is forgotten:
+    every transaction ever signed stays known.
+
+    Errors: ANCHOR_NOT_FOUND, ANCHOR_STATE_CONFLICT (it is MINED or FINAL), REQUEST_ID_REUSED.
+    """
     WatchAnchor: _aio.UnaryStreamMultiCallable[_anchor_pb2.WatchAnchorRequest, _anchor_pb2.WatchAnchorResponse]  # type: ignore[assignment]
     """WatchAnchor sends the anchor now and at every change, and ends when it is final.
 
     Errors: ANCHOR_NOT_FOUND.
+    """
+    WatchAnchors: _aio.UnaryStreamMultiCallable[_anchor_pb2.WatchAnchorsRequest, _anchor_pb2.WatchAnchorsResponse]  # type: ignore[assignment]
+    """WatchAnchors sends these anchors now, each one again at every change, and ends when all are final.
+
+    Errors: ANCHOR_NOT_FOUND, VALIDATION_FAILED.
     """
     WatchFinality: _aio.UnaryStreamMultiCallable[_anchor_pb2.WatchFinalityRequest, _anchor_pb2.WatchFinalityResponse]  # type: ignore[assignment]
     """WatchFinality sends every anchor that became final after a position, in order, and then goes on as more do.
@@ -90,10 +155,27 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
     """
     GetProof: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetProofRequest, _anchor_pb2.GetProofResponse]  # type: ignore[assignment]
     """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
-    chain.
-    Before the window closes there is no proof yet, and `proof` is absent.
+    chain. Before the window closes there is no proof yet, and `proof` is absent.
 
     Errors: ANCHOR_NOT_FOUND.
+    """
+    VerifyProof: _aio.UnaryUnaryMultiCallable[_anchor_pb2.VerifyProofRequest, _anchor_pb2.VerifyProofResponse]  # type: ignore[assignment]
+    """VerifyProof says whether a proof leads from a batch root to an anchored root. It reads nothing of ours: anyone can
+    compute the same (docs/encodings.md).
+
+    Errors: VALIDATION_FAILED.
+    """
+    FreezeAnchoring: _aio.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]  # type: ignore[assignment]
+    """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
+    are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
+    to the node while this answers.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    ResumeAnchoring: _aio.UnaryUnaryMultiCallable[_anchor_pb2.ResumeAnchoringRequest, _anchor_pb2.ResumeAnchoringResponse]  # type: ignore[assignment]
+    """ResumeAnchoring ends a freeze.
+
+    Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
 
 class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -113,6 +195,19 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def BatchSubmitRoots(
+        self,
+        request: _anchor_pb2.BatchSubmitRootsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.BatchSubmitRootsResponse, _abc.Awaitable[_anchor_pb2.BatchSubmitRootsResponse]]:
+        """BatchSubmitRoots takes up to 10,000 batch roots in one commit. When it answers, those accepted are in durable rows and
+        will be anchored exactly once. A root that conflicts with one submitted before is an outcome and not an error, and
+        keeps no other from being taken; a malformed one fails the call, and nothing is taken.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
     def GetAnchor(
         self,
         request: _anchor_pb2.GetAnchorRequest,
@@ -124,6 +219,30 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def ListAnchors(
+        self,
+        request: _anchor_pb2.ListAnchorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.ListAnchorsResponse, _abc.Awaitable[_anchor_pb2.ListAnchorsResponse]]:
+        """ListAnchors lists anchors of batches, newest first.
+
+        Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def RetryAnchor(
+        self,
+        request: _anchor_pb2.RetryAnchorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.RetryAnchorResponse, _abc.Awaitable[_anchor_pb2.RetryAnchorResponse]]:
+        """RetryAnchor hurries an anchor that is not on the chain yet. One that is PENDING closes its window; for one that is
+        SUBMITTED, its transaction is sent again at once, with more fees if the node asks for more. Nothing is forgotten:
+        every transaction ever signed stays known.
+
+        Errors: ANCHOR_NOT_FOUND, ANCHOR_STATE_CONFLICT (it is MINED or FINAL), REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
     def WatchAnchor(
         self,
         request: _anchor_pb2.WatchAnchorRequest,
@@ -132,6 +251,17 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         """WatchAnchor sends the anchor now and at every change, and ends when it is final.
 
         Errors: ANCHOR_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchAnchors(
+        self,
+        request: _anchor_pb2.WatchAnchorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_anchor_pb2.WatchAnchorsResponse], _abc.AsyncIterator[_anchor_pb2.WatchAnchorsResponse]]:
+        """WatchAnchors sends these anchors now, each one again at every change, and ends when all are final.
+
+        Errors: ANCHOR_NOT_FOUND, VALIDATION_FAILED.
         """
 
     @_abc_1.abstractmethod
@@ -151,10 +281,45 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.GetProofResponse, _abc.Awaitable[_anchor_pb2.GetProofResponse]]:
         """GetProof gives the inclusion proof of a batch's or checkpoint's root in its anchored root, and where that stands on the
-        chain.
-        Before the window closes there is no proof yet, and `proof` is absent.
+        chain. Before the window closes there is no proof yet, and `proof` is absent.
 
         Errors: ANCHOR_NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyProof(
+        self,
+        request: _anchor_pb2.VerifyProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.VerifyProofResponse, _abc.Awaitable[_anchor_pb2.VerifyProofResponse]]:
+        """VerifyProof says whether a proof leads from a batch root to an anchored root. It reads nothing of ours: anyone can
+        compute the same (docs/encodings.md).
+
+        Errors: VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def FreezeAnchoring(
+        self,
+        request: _anchor_pb2.FreezeAnchoringRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.FreezeAnchoringResponse, _abc.Awaitable[_anchor_pb2.FreezeAnchoringResponse]]:
+        """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
+        are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
+        to the node while this answers.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ResumeAnchoring(
+        self,
+        request: _anchor_pb2.ResumeAnchoringRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.ResumeAnchoringResponse, _abc.Awaitable[_anchor_pb2.ResumeAnchoringResponse]]:
+        """ResumeAnchoring ends a freeze.
+
+        Errors: VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
 
 def add_AnchorServiceServicer_to_server(servicer: AnchorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

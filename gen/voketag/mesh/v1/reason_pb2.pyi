@@ -92,6 +92,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No such delivery for this caller. NOT_FOUND."""
     REASON_SEQUENCE_BROKEN: _Reason.ValueType  # 33
     """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
+    REASON_ANCHOR_STATE_CONFLICT: _Reason.ValueType  # 41
+    """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -168,4 +170,6 @@ REASON_DELIVERY_NOT_FOUND: Reason.ValueType  # 32
 """No such delivery for this caller. NOT_FOUND."""
 REASON_SEQUENCE_BROKEN: Reason.ValueType  # 33
 """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
+REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
+"""The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
