@@ -123,6 +123,12 @@ class AnchorNotFound(VokeTagError):
     reason, code, resource_type = "ANCHOR_NOT_FOUND", NOT_FOUND, "anchor"
 
 
+class NotLogged(VokeTagError):
+    """The ledger has no such entry, tree or tile that is signed for."""
+
+    reason, code, resource_type = "NOT_LOGGED", NOT_FOUND, "log"
+
+
 class BatchStateConflict(VokeTagError):
     """The batch is {state}, which does not allow this."""
 

@@ -3,7 +3,7 @@
 import os
 from contextlib import AsyncExitStack
 
-from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
+from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, valkey
 from mesh.clock import SystemClock, new_id
@@ -24,6 +24,8 @@ from scan.journal import Journal
 from scan.judging import Judging
 from scan.language import read_languages
 from scan.ledger import Ledger
+from scan.ledger_service import LedgerService
+from scan.log import Log
 from scan.page import Page
 from scan.peers import AnchorPeer
 from scan.proof import Proofs
@@ -71,7 +73,8 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         stack.push_async_callback(cards.close)
         anchor = AnchorPeer(await stack.enter_async_context(client.channel(settings.anchor_target)))
         receipts = Receipts(store.tree, Proofs(anchor.proof, clock, capacity=settings.proof_capacity))
-        journal = Journal(Ledger(settings.ledger_origin))
+        ledger = Ledger(settings.ledger_origin)
+        journal = Journal(ledger)
         direct = Direct(pool, journal, Judging(settings.weights), entropy=os.urandom)
         stack.push_async_callback(direct.close)
         verifier = Verifier(
@@ -89,10 +92,14 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         service = ScanService(
             verifier, streams, receipts, reports, callers=callers, page=Page(), languages=read_languages()
         )
+        log = LedgerService(Log(pool, ledger, journal), verifier)
         parts = ServerParts(
             settings=settings,
-            contracts=(scan_pb2,),
-            register=((scan_pb2_grpc.add_ScanServiceServicer_to_server, service),),
+            contracts=(scan_pb2, ledger_pb2),
+            register=(
+                (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
+                (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
+            ),
             authenticators={},
             limiter=SharedLimiter(shared, local),
             tracing=settings.otlp_endpoint is not None,

@@ -9,12 +9,13 @@ from uuid import UUID
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2
-from voketag.scan.v1 import scan_pb2
+from voketag.scan.v1 import ledger_pb2, scan_pb2
 
 from scan.card import Card
 from scan.chunks import Chunk, Frame, Header, Judged, Limited, Result
 from scan.counters import History
 from scan.factors import FactorName
+from scan.log import Inclusion
 from scan.proof import Proof
 from scan.report import Photo, Report
 from scan.risk import Assessment, Factor
@@ -55,6 +56,7 @@ def verify_response(answer: Answer, *, explain: bool = False) -> scan_pb2.Verify
         checked_at=timestamp(answer.checked_at),
         risk=risk(answer.assessment, explain=explain) if answer.assessment is not None else None,
         recorded=answer.recorded,
+        scan_id=str(UUID(bytes=answer.event_id)) if answer.recorded else "",
     )
 
 
@@ -184,6 +186,13 @@ def proof(response: anchor_pb2.GetProofResponse) -> Proof | None:
         chain=ChainPart(place.chain_id, place.contract.lower(), place.transaction.lower(), place.block_number)
         if final
         else None,
+    )
+
+
+def inclusion(found: Inclusion) -> ledger_pb2.InclusionProof:
+    """A proof as the contract shows it."""
+    return ledger_pb2.InclusionProof(
+        index=found.index, leaf_hash=found.leaf_hash, path=found.path, checkpoint=found.note.decode()
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
+import asyncpg
+
 from mesh.database import Connection, load_queries
 from scan.event import Row
 from scan.stream import Entry
@@ -152,6 +154,11 @@ class Journal:
             yield await self._logged(connection, start, min(start + PAGE, size))
         if beyond := await self._logged(connection, max(first, size), LAST_PLACE):
             yield beyond
+
+    async def logged(self, pool: "asyncpg.Pool[Any]", product_id: UUID, event_id: UUID) -> Logged | None:
+        """One event, as its audit reads it; None if there is none."""
+        row = await self._sql.logged_event(pool, product_id=product_id, event_id=event_id)
+        return _logged(row) if row else None
 
     async def _logged(self, connection: Connection, first: int, past: int) -> list[Logged]:
         return [_logged(row) async for row in self._sql.events_in_ledger(connection, first=first, past=past)]

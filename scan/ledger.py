@@ -53,6 +53,14 @@ class Inclusion:
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    """A signed checkpoint: the number of entries, and the note."""
+
+    size: int
+    note: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
     """How many entries there are and are signed for, when the last checkpoint was signed, and how many Anchor lacks."""
 
@@ -140,6 +148,12 @@ class Ledger:
         """The largest signed checkpoint as it was signed; None before the first."""
         row = await self.queries.latest_checkpoint(database)
         return row["note"] if row else None
+
+    async def signed(self, database: Database, size: int) -> Signed | None:
+        """The signed checkpoint of `size` entries, the largest one for 0; None if there is none."""
+        find = self.queries.checkpoint_of(database, size=size) if size else self.queries.latest_checkpoint(database)
+        row = await find
+        return Signed(row["size"], row["note"]) if row else None
 
     async def tile(self, database: Database, level: int, number: int) -> bytes:
         """The hashes of a tile, of none if there is none."""

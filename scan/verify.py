@@ -36,6 +36,7 @@ class Answer:
     checked_at: datetime
     assessment: Assessment | None = None
     recorded: bool = False
+    event_id: bytes = b""
 
 
 class Verifier:
@@ -137,10 +138,10 @@ class Verifier:
         )
         if told is None:
             recorded = await self._record(Envelope(event_id, checked.product_id, payload))
-            return replace(self._answer(checked, found, None, None), recorded=recorded)
+            return replace(self._answer(checked, found, None, None), recorded=recorded, event_id=event_id)
         counts = Counts.read(told)
         history, assessment = History(counts.scans, counts.first_at), assess(facts(known, counts), self._weigh(card))
-        return replace(self._answer(checked, found, history, assessment), recorded=True)
+        return replace(self._answer(checked, found, history, assessment), recorded=True, event_id=event_id)
 
     async def _record(self, envelope: Envelope) -> bool:
         """Writes the event of a scan that Valkey did not count, or may not have; False when it cannot be written."""

@@ -57,7 +57,8 @@ class Document:
         paths: dict[str, dict[str, Any]] = {}
         found = [method for method in methods() if method.path]
         for method in found:
-            paths.setdefault(method.path, {})[method.verb] = self._operation(method)
+            # OpenAPI has no parameters of several segments.
+            paths.setdefault(method.path.replace("=**}", "}"), {})[method.verb] = self._operation(method)
         self._schemas.components["Error"] = self._error()
         version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
         return {
@@ -112,7 +113,7 @@ class Document:
 
     def _request(self, method: Method) -> Schema:
         message = method.descriptor.input_type
-        bound = re.findall(r"{(\w+)}", method.path)
+        bound = re.findall(r"{(\w+)", method.path)
         fields = [field for field in message.fields if field.name in bound or method.verb == "get"]
         schema: Schema = {}
         if fields:

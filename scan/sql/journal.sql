@@ -28,6 +28,11 @@ WHERE events.event_id BETWEEN :first_id AND :last_id;
 SELECT ledger_index, event_id, product_id, at, verdict, risk, risk_version, personal, blind, prefix_hmac, device_hmac
 FROM events WHERE ledger_index >= :first AND ledger_index < :past ORDER BY ledger_index;
 
+-- name: logged_event(product_id, event_id)^
+-- One event as its audit reads it; by primary key, in the month that its id names.
+SELECT ledger_index, event_id, product_id, at, verdict, risk, risk_version, personal, blind, prefix_hmac, device_hmac
+FROM events WHERE product_id = :product_id AND event_id = :event_id;
+
 -- name: insert_dead(shard, stream_id, reason, fields)!
 -- May be set aside before, when the stream was read again after Valkey lost what it knew last.
 INSERT INTO dead_entries (shard, stream_id, reason, fields) VALUES (:shard, :stream_id, :reason, :fields)

@@ -30,6 +30,10 @@ WHERE (level, number) IN (SELECT * FROM unnest(:levels::smallint[], :numbers::bi
 -- The largest signed tree; the primary key read from its end.
 SELECT size, root, note, signed_at FROM ledger_checkpoints ORDER BY size DESC LIMIT 1;
 
+-- name: checkpoint_of(size)^
+-- The signed tree of a size; by primary key.
+SELECT size, note FROM ledger_checkpoints WHERE size = :size;
+
 -- name: checkpoints_from(first, most)
 -- A page of checkpoints in order of size, for an audit.
 SELECT size, note FROM ledger_checkpoints WHERE size >= :first ORDER BY size LIMIT :most;

@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.edge.door import Edge
 from tests.acceptance.edge.shape import assert_error
-from tests.acceptance.edge.upstream import PAGE_POLICY
+from tests.acceptance.edge.upstream import IMMUTABLE, PAGE_POLICY
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,6 +30,7 @@ async def test_a_verdict_comes_as_json_with_every_scalar_in_lower_camel_case(edg
         "firstScan": False,
         "scanCount": 0,
         "recorded": False,
+        "scanId": "",
     }
 
 
@@ -43,6 +44,20 @@ async def test_a_page_keeps_its_content_type_and_its_own_content_policy(edge: Ed
 async def test_a_receipt_is_the_service_s_own_document(edge: Edge) -> None:
     reply = await edge.public.call("GET", "/api/receipt/ABC")
     assert (reply.headers["content-type"], reply.body) == ("application/json", b'{"receipt": 1}')
+
+
+async def test_the_ledger_lies_where_a_reader_of_tile_logs_looks(edge: Edge) -> None:
+    reply = await edge.public.call("GET", "/api/ledger/tile/0/x001/x234/067.p/12")
+    assert (reply.status, reply.body) == (200, b"0/x001/x234/067.p/12")
+    assert (reply.headers["content-type"], reply.headers["cache-control"]) == ("application/octet-stream", IMMUTABLE)
+    reply = await edge.public.call("GET", "/api/ledger/checkpoint?size=7")
+    assert (reply.headers["content-type"], reply.body) == ("text/plain; charset=utf-8", b"log\n7\n")
+    reply = await edge.public.call("GET", "/api/ledger/consistency?from_size=3&toSize=9")
+    assert reply.json == {"fromSize": "3", "toSize": "9", "path": ["MQ=="]}
+    for query in ("consistency?from_size=-1", "inclusion?index=x", "checkpoint?size=1.5", "key?size=1"):
+        assert_refused(await edge.public.call("GET", f"/api/ledger/{query}"), status=400)
+    assert_unknown(await edge.public.call("GET", "/api/ledger/entries/000"))
+    assert_unknown(await edge.public.call("POST", "/api/ledger/checkpoint", json={}))
 
 
 async def test_a_look_at_a_tag_is_a_get(edge: Edge) -> None:

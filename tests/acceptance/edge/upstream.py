@@ -26,13 +26,15 @@ from voketag.factory.v1 import (
 )
 from voketag.factory.v1 import lifecycle_pb2 as lives
 from voketag.factory.v1 import webhook_pb2 as hooks
-from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
+from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PAGE_POLICY = "default-src 'self'"
 NOW = Timestamp(seconds=1_700_000_000)
 ENDPOINT = hooks.Endpoint(create_time=NOW, event_types=[hooks.EVENT_TYPE_ANCHOR_FINAL])
 DELIVERY = hooks.Delivery(create_time=NOW, attempts=[hooks.Attempt(attempt_time=NOW, status=500)])
+IMMUTABLE = "public, max-age=31536000, immutable"
+PROVED = ledger_pb2.InclusionProof(index=1, leaf_hash=b"1", path=[b"1"], checkpoint="log")
 PLACE = anchor_pb2.ChainLocation(kind="evm", chain_id=1)
 
 
@@ -48,6 +50,7 @@ async def refuse(context: Context, code: grpc.StatusCode, reason: str) -> NoRetu
 @dataclass
 class Canned(
     scan_pb2_grpc.ScanServiceServicer,
+    ledger_pb2_grpc.LedgerServiceServicer,
     factory_pb2_grpc.FactoryServiceServicer,
     account_pb2_grpc.AccountServiceServicer,
     label_pb2_grpc.LabelServiceServicer,
@@ -96,6 +99,37 @@ class Canned(
         self.seen(context)
         await context.send_initial_metadata((("content-security-policy", PAGE_POLICY),))
         return HttpBody(content_type="text/html; charset=utf-8", data=request.token.encode())
+
+    async def GetLogKey(self, request: ledger_pb2.GetLogKeyRequest, context: Context) -> ledger_pb2.GetLogKeyResponse:
+        self.seen(context)
+        return ledger_pb2.GetLogKeyResponse(origin="log", keys=["log+1+A"])
+
+    async def GetCheckpoint(self, request: ledger_pb2.GetCheckpointRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        return HttpBody(content_type="text/plain; charset=utf-8", data=b"log\n%d\n" % request.size)
+
+    async def GetTile(self, request: ledger_pb2.GetTileRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        await context.send_initial_metadata((("cache-control", IMMUTABLE),))
+        return HttpBody(content_type="application/octet-stream", data=request.name.encode())
+
+    async def GetInclusionProof(
+        self, request: ledger_pb2.GetInclusionProofRequest, context: Context
+    ) -> ledger_pb2.GetInclusionProofResponse:
+        self.seen(context)
+        return ledger_pb2.GetInclusionProofResponse(proof=PROVED)
+
+    async def GetScanProof(
+        self, request: ledger_pb2.GetScanProofRequest, context: Context
+    ) -> ledger_pb2.GetScanProofResponse:
+        self.seen(context)
+        return ledger_pb2.GetScanProofResponse(entry=b"1", proof=PROVED)
+
+    async def GetConsistencyProof(
+        self, request: ledger_pb2.GetConsistencyProofRequest, context: Context
+    ) -> ledger_pb2.GetConsistencyProofResponse:
+        self.seen(context)
+        return ledger_pb2.GetConsistencyProofResponse(from_size=request.from_size, to_size=request.to_size, path=[b"1"])
 
     async def GetBatch(self, request: factory_pb2.GetBatchRequest, context: Context) -> factory_pb2.GetBatchResponse:
         self.seen(context)
@@ -326,7 +360,10 @@ class Canned(
 
 Register = Callable[[Canned, grpc.aio.Server], None]
 SERVICES: dict[str, tuple[Register, ...]] = {
-    "scan": (scan_pb2_grpc.add_ScanServiceServicer_to_server,),
+    "scan": (
+        scan_pb2_grpc.add_ScanServiceServicer_to_server,
+        ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+    ),
     "factory": (
         factory_pb2_grpc.add_FactoryServiceServicer_to_server,
         account_pb2_grpc.add_AccountServiceServicer_to_server,

@@ -11,7 +11,7 @@ from trust.token import ALPHABET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-SCAN_ONLY = {"first_scan", "recorded"}
+SCAN_ONLY = {"first_scan", "recorded", "scan_id"}
 
 
 async def look(stub: Stub, token: str) -> scan_pb2.LookupTagResponse:

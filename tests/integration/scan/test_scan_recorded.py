@@ -30,12 +30,17 @@ async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valk
     await server.stop()
 
 
-@pytest.fixture
-async def journal(service: Service, tmp_path: Path) -> AsyncIterator[Child]:
+async def start_journal(service: Service, folder: Path) -> Child:
     command = [sys.executable, "-m", "scan", "journal"]
     environment = {**service.environment, "VOKETAG_METRICS_PORT": "0"}
-    child = Child("scan journal", command, log=tmp_path / "journal.log", env=environment)
+    child = Child("scan journal", command, log=folder / "journal.log", env=environment)
     await child.start()
+    return child
+
+
+@pytest.fixture
+async def journal(service: Service, tmp_path: Path) -> AsyncIterator[Child]:
+    child = await start_journal(service, tmp_path)
     yield child
     await child.kill()
 

@@ -92,6 +92,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No such delivery for this caller. NOT_FOUND."""
     REASON_SEQUENCE_BROKEN: _Reason.ValueType  # 33
     """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
+    REASON_NOT_LOGGED: _Reason.ValueType  # 34
+    """The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
     REASON_ANCHOR_STATE_CONFLICT: _Reason.ValueType  # 41
     """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 
@@ -170,6 +172,8 @@ REASON_DELIVERY_NOT_FOUND: Reason.ValueType  # 32
 """No such delivery for this caller. NOT_FOUND."""
 REASON_SEQUENCE_BROKEN: Reason.ValueType  # 33
 """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
+REASON_NOT_LOGGED: Reason.ValueType  # 34
+"""The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
 REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
 """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

@@ -452,6 +452,7 @@ class VerifyResponse(_message.Message):
     CHECKED_AT_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
+    SCAN_ID_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """What we say about the code."""
     degraded: _builtins.bool
@@ -464,6 +465,8 @@ class VerifyResponse(_message.Message):
     """True when the scan is on record. Scans of codes that are not ours are not recorded, nor are any while both Valkey and
     PostgreSQL are away.
     """
+    scan_id: _builtins.str
+    """UUIDv7 of the scan, with which LedgerService.GetScanProof proves that it is in the ledger; empty when not recorded."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
         """Every check, in the order they were made, with what was not checked."""
@@ -497,10 +500,11 @@ class VerifyResponse(_message.Message):
         checked_at: _timestamp_pb2.Timestamp | None = ...,
         risk: Global___Risk | None = ...,
         recorded: _builtins.bool = ...,
+        scan_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "recorded", b"recorded", "risk", b"risk", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "recorded", b"recorded", "risk", b"risk", "scan_count", b"scan_count", "scan_id", b"scan_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
