@@ -35,6 +35,7 @@ ENDPOINT = hooks.Endpoint(create_time=NOW, event_types=[hooks.EVENT_TYPE_ANCHOR_
 DELIVERY = hooks.Delivery(create_time=NOW, attempts=[hooks.Attempt(attempt_time=NOW, status=500)])
 IMMUTABLE = "public, max-age=31536000, immutable"
 PROVED = ledger_pb2.InclusionProof(index=1, leaf_hash=b"1", path=[b"1"], checkpoint="log")
+WEIGHTS = account_pb2.RiskWeights(suspicious=1, likely=1)
 PLACE = anchor_pb2.ChainLocation(kind="evm", chain_id=1)
 
 
@@ -231,7 +232,7 @@ class Canned(
         self, request: account_pb2.SetRiskWeightsRequest, context: Context
     ) -> account_pb2.SetRiskWeightsResponse:
         self.seen(context)
-        return account_pb2.SetRiskWeightsResponse(weights=request.weights, version=request.factory_id)
+        return account_pb2.SetRiskWeightsResponse(weights=WEIGHTS, version=request.factory_id)
 
     async def GetUsage(self, request: account_pb2.GetUsageRequest, context: Context) -> account_pb2.GetUsageResponse:
         self.seen(context)
