@@ -75,7 +75,7 @@ class Submitter:
                 log.warning("the chain is away", error=str(error), retry_seconds=delay)
                 contradicted = isinstance(error, ChainContradictedError)
                 self._metrics.faults.labels("contradicted" if contradicted else "unavailable").inc()
-                self._again, smooth = True, False
+                smooth = False
             delay = self._poll if smooth else min(delay * 2, max(self._poll, MOST_SECONDS))
             await pause(stop, delay)
 
@@ -85,17 +85,16 @@ class Submitter:
         self._metrics.show(waiting, await self._journal.count_by_state())
         if tree_id := await self._windows.close_due(fence, waiting):
             log.info("window closed", tree=tree_id)
-        if self._again:
+        again, self._again = self._again, True  # unless this round comes to its end
+        if again:
             await self._chain.check(self._address)
         tip = await delivery.look()
-        if await self._take_back(fence, delivery, tip):
-            self._again = True
-        smooth = await self._advance_all(delivery, tip)
+        again |= await self._take_back(fence, delivery, tip)
+        smooth = await self._advance_all(delivery, tip, again=again)
         self._again = False
         return smooth
 
-    async def _advance_all(self, delivery: Delivery, tip: Tip) -> bool:
-        again = self._again
+    async def _advance_all(self, delivery: Delivery, tip: Tip, *, again: bool) -> bool:
         progress = True
         while progress:
             progress = False

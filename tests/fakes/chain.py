@@ -2,11 +2,13 @@
 
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from anchor.chain import Chain, Fees, Receipt, UnsignedTransaction
 
-Fault = Callable[[], None]
+Fault = Callable[[], Awaitable[None] | None]
+Lie = Callable[[Any], Any]
+"""Makes another answer of the chain's."""
 T = TypeVar("T")
 
 
@@ -27,18 +29,23 @@ class FaultyChain:
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._planned: defaultdict[str, deque[Fault]] = defaultdict(deque)
+        self._lies: defaultdict[str, deque[Lie]] = defaultdict(deque)
         self.sent: list[bytes] = []
         self.kind, self.chain_id, self.contract = chain.kind, chain.chain_id, chain.contract
 
     def plan(self, step: str, *faults: Fault) -> None:
         self._planned[step].extend(faults)
 
+    def lie(self, step: str, *lies: Lie) -> None:
+        """The next answers of a step, which is the name of a method, are others."""
+        self._lies[step].extend(lies)
+
     def spent(self) -> bool:
         return not any(self._planned.values())
 
-    def _strike(self, step: str) -> None:
-        if self._planned[step]:
-            self._planned[step].popleft()()
+    async def _strike(self, step: str) -> None:
+        if self._planned[step] and (meanwhile := self._planned[step].popleft()()) is not None:
+            await meanwhile
 
     async def check(self, submitter: str) -> None:
         await self._through("check", lambda: self._chain.check(submitter))
@@ -62,7 +69,6 @@ class FaultyChain:
         return await self._through("fees", self._chain.fees)
 
     def registration(self, root: bytes, size: int, *, nonce: int, fees: Fees) -> UnsignedTransaction:
-        self._strike("registration:before")
         return self._chain.registration(root, size, nonce=nonce, fees=fees)
 
     async def send(self, raw: bytes) -> None:
@@ -79,7 +85,7 @@ class FaultyChain:
         return await self._through("registered", lambda: self._chain.registered(root))
 
     async def _through(self, step: str, ask: Callable[[], Awaitable[T]]) -> T:
-        self._strike(f"{step}:before")
+        await self._strike(f"{step}:before")
         answer = await ask()
-        self._strike(f"{step}:after")
-        return answer
+        await self._strike(f"{step}:after")
+        return self._lies[step].popleft()(answer) if self._lies[step] else answer
