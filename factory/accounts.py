@@ -5,30 +5,19 @@ gets the same answer, while the table keeps SHA-256 of it alone.
 """
 
 import base64
-import hashlib
 import hmac
-from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from factory.attributes import check_name
 from factory.store import Connection, Store
 from factory.tenants import EVERY
 from mesh import audit, idempotency
-from mesh.clock import Clock, IdSource
-from mesh.errors import ApiKeyNotFound, CredentialsInvalid, FactoryNotFound
+from mesh.api_keys import PREFIX_LENGTH, SCHEME, Credentials, secret_hash
+from mesh.clock import IdSource
+from mesh.errors import ApiKeyNotFound, FactoryNotFound
 from mesh.idempotency import RequestKey
-from mesh.identity import Principal
-
-HEADER = "x-api-key"
-CACHE_SECONDS = 1.0
-CACHED_KEYS = 4096
-_SCHEME = "vk"
-_PREFIX_LENGTH = 8
-_SECRET_LENGTH = 43
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +38,6 @@ class ApiKey:
     prefix: str
     created_at: datetime
     revoked_at: datetime | None
-
-
-def secret_hash(secret: str) -> bytes:
-    """What is kept of a secret: it has 256 bits, so one round is enough."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 class Accounts:
@@ -126,10 +110,10 @@ class Accounts:
         return ApiKey(**dict(row))
 
     def _text(self, key_id: UUID) -> str:
-        return f"{_SCHEME}_{self._prefix(key_id)}_{self._secret(key_id)}"
+        return f"{SCHEME}_{self._prefix(key_id)}_{self._secret(key_id)}"
 
     def _prefix(self, key_id: UUID) -> str:
-        return base64.b32encode(self._derived(b"voketag/api-key-prefix/v1", key_id)).decode()[:_PREFIX_LENGTH].lower()
+        return base64.b32encode(self._derived(b"voketag/api-key-prefix/v1", key_id)).decode()[:PREFIX_LENGTH].lower()
 
     def _secret(self, key_id: UUID) -> str:
         return base64.urlsafe_b64encode(self._derived(b"voketag/api-key/v1", key_id)).decode().rstrip("=")
@@ -138,37 +122,14 @@ class Accounts:
         return hmac.digest(self._root, purpose + key_id.bytes, "sha256")
 
 
-class ApiKeyAuthenticator:
-    """Knows a factory by its key in `x-api-key`; believes for a second what it looked up, so revocation acts soon."""
+class Keys:
+    """Finds keys, for whoever authenticates."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._clock = clock
-        self._looked_up: OrderedDict[str, tuple[float, Any]] = OrderedDict()
 
-    async def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
-        """The factory; None without a key. Raises CredentialsInvalid, DependencyUnavailable."""
-        text = metadata.get(HEADER)
-        if text is None:
-            return None
-        scheme, prefix, secret = (*text.split("_", 2), "", "")[:3]
-        if scheme != _SCHEME or len(prefix) != _PREFIX_LENGTH or len(secret) != _SECRET_LENGTH:
-            raise CredentialsInvalid
-        row = await self._credentials(prefix)
-        # An unknown prefix costs the same hash and comparison.
-        expected = bytes(32) if row is None else row["secret_hash"]
-        if not hmac.compare_digest(secret_hash(secret), expected) or row is None:
-            raise CredentialsInvalid
-        return Principal("factory", str(row["factory_id"]), str(row["key_id"]))
-
-    async def _credentials(self, prefix: str) -> Any:
-        now = self._clock.monotonic()
-        expires, row = self._looked_up.get(prefix, (0.0, None))
-        if expires <= now:
-            async with self._store.connection(EVERY) as connection:
-                row = await self._store.sql.select_credentials(connection, prefix=prefix)
-            self._looked_up[prefix] = (now + CACHE_SECONDS, row)
-            self._looked_up.move_to_end(prefix)
-            if len(self._looked_up) > CACHED_KEYS:
-                self._looked_up.popitem(last=False)
-        return row
+    async def find(self, prefix: str) -> Credentials | None:
+        """See mesh.api_keys.Find."""
+        async with self._store.connection(EVERY) as connection:
+            row = await self._store.sql.select_credentials(connection, prefix=prefix)
+        return None if row is None else Credentials(**dict(row))

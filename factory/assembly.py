@@ -23,7 +23,7 @@ from voketag.factory.v1 import (
 
 from factory import tenants
 from factory.account_service import AccountService
-from factory.accounts import Accounts, ApiKeyAuthenticator
+from factory.accounts import Accounts, Keys
 from factory.addresses import any_address, public_address
 from factory.building import Building
 from factory.changes import Changes
@@ -56,6 +56,7 @@ from factory.webhooks import Webhooks
 from factory.weights import RiskWeights
 from factory.worker import FactoryWorker
 from mesh import database, valkey
+from mesh.api_keys import ApiKeyAuthenticator
 from mesh.client import peer
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.identity import ServiceAuthenticator, ServiceTokens
@@ -118,7 +119,7 @@ def server_parts(
             (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
         ],
         authenticators={
-            FACTORY: ApiKeyAuthenticator(store, clock),
+            FACTORY: ApiKeyAuthenticator(Keys(store).find, clock),
             SERVICE: ServiceAuthenticator(settings.jwks, "factory", clock),
         },
         limiter=SharedLimiter(client, LocalLimiter(clock)),

@@ -201,6 +201,12 @@ class DeliveryNotFound(VokeTagError):
     reason, code, resource_type = "DELIVERY_NOT_FOUND", NOT_FOUND, "delivery"
 
 
+class PositionLost(VokeTagError):
+    """Nobody can go on after place {after}: it is too far behind, or was not reached yet."""
+
+    reason, code = "POSITION_LOST", FAILED_PRECONDITION
+
+
 class AnchorConflict(VokeTagError):
     """Another root was submitted for {batch_id} before."""
 

@@ -1,14 +1,19 @@
 """The server out of its parts."""
 
 import os
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, valkey
-from mesh.clock import SystemClock, new_id
-from mesh.limits import LocalLimiter, SharedLimiter
+from mesh.api_keys import ApiKeyAuthenticator
+from mesh.clock import Clock, SystemClock, new_id
+from mesh.identity import Authenticator, ServiceAuthenticator
+from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.pipeline import Pipeline
+from mesh.policy import FACTORY, SERVICE
 from mesh.presence import Presence
 from mesh.server import Server, ServerParts
 from scan.caller import Callers
@@ -35,7 +40,11 @@ from scan.salts import Salts
 from scan.service import ScanService
 from scan.store import Store
 from scan.verify import Verifier
+from scan.watching import Watching
 from trust.keyring import Keyring
+
+Registered = Iterable[tuple[Callable[[Any, Any], None], object]]
+"""Pairs of a generated `add_…Servicer_to_server` and its servicer."""
 
 
 def geography(settings: ScanSettings) -> Geography:
@@ -48,6 +57,34 @@ def geography(settings: ScanSettings) -> Geography:
             return FromDatabase(settings.places_database)
         case _:
             return Nowhere()
+
+
+def authenticators(settings: ScanSettings, store: Store, clock: Clock) -> dict[int, Authenticator]:
+    """How factories and services prove who they are."""
+    return {
+        FACTORY: ApiKeyAuthenticator(store.credentials, clock),
+        SERVICE: ServiceAuthenticator(settings.jwks, "scan", clock),
+    }
+
+
+def server_parts(
+    settings: ScanSettings,
+    registered: Registered,
+    limiter: Limiter,
+    known: Mapping[int, Authenticator],
+    *,
+    on_stop: Callable[[], None],
+) -> ServerParts:
+    """What the server is made of."""
+    return ServerParts(
+        settings=settings,
+        contracts=(scan_pb2, ledger_pb2),
+        register=registered,
+        authenticators=known,
+        limiter=limiter,
+        tracing=settings.otlp_endpoint is not None,
+        on_stop=on_stop,
+    )
 
 
 async def serve(settings: ScanSettings, keyring: Keyring) -> None:
@@ -88,21 +125,21 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         )
         streams, reports = Streams(verifier, clock), Reports(store, new_id=new_id)
         await stack.enter_async_context(reports.salts_turned())
+        watching = Watching(store)
+
+        def on_stop() -> None:
+            streams.close()
+            watching.close()
+
         callers = Callers(salts, geography(settings))
         service = ScanService(
-            verifier, streams, receipts, reports, callers=callers, page=Page(), languages=read_languages()
+            verifier, streams, receipts, reports, watching, callers=callers, page=Page(), languages=read_languages()
         )
         log = LedgerService(Log(pool, ledger, journal), verifier)
-        parts = ServerParts(
-            settings=settings,
-            contracts=(scan_pb2, ledger_pb2),
-            register=(
-                (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
-                (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
-            ),
-            authenticators={},
-            limiter=SharedLimiter(shared, local),
-            tracing=settings.otlp_endpoint is not None,
-            on_stop=streams.close,
+        registered = (
+            (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
+            (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
         )
+        limiter = SharedLimiter(shared, local)
+        parts = server_parts(settings, registered, limiter, authenticators(settings, store, clock), on_stop=on_stop)
         await Server(parts).run()

@@ -37,6 +37,9 @@ class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings
 
     keyring: SecretStr = Field(description="keys of the tokens, JSON as trust.keyring reads it")
     anchor_target: str = Field(description="gRPC target of the anchor service")
+    jwks: str = Field(
+        default='{"keys": []}', description="public keys of the services that may call, as a JWKS document"
+    )
     scan_per_second: float = Field(default=20, gt=0, description="scans of one address prefix in the long run")
     scan_burst: int = Field(default=60, ge=1, description="scans of one address prefix at once")
     device_per_second: float = Field(default=20, gt=0, description="scans of one device in the long run")

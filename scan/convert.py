@@ -21,6 +21,7 @@ from scan.report import Photo, Report
 from scan.risk import Assessment, Factor
 from scan.verdict import Checks, Outcome, Verdict
 from scan.verify import Answer
+from scan.watching import LiveScan, Seen
 from trust.receipt import ChainPart, TreePart
 
 VERDICTS = {
@@ -144,6 +145,26 @@ def report(request: scan_pb2.ReportFraudRequest, product_id: UUID | None) -> Rep
         contact=request.contact,
         photo=photo,
         country_code=request.country_code,
+    )
+
+
+def watch_response(seen: Seen) -> scan_pb2.WatchScansResponse:
+    """Scans for a watcher."""
+    scans = [_live_scan(scan) for scan in seen.scans]
+    return scan_pb2.WatchScansResponse(scans=scans, missed=seen.missed, position=seen.position)
+
+
+def _live_scan(scan: LiveScan) -> scan_pb2.LiveScan:
+    return scan_pb2.LiveScan(
+        event_id=str(scan.event_id),
+        product_id=str(scan.product_id),
+        batch_id=str(scan.batch_id or ""),
+        factory_id=str(scan.factory_id or ""),
+        scan_time=timestamp(scan.at),
+        country_code=scan.country,
+        verdict=scan_pb2.Verdict.ValueType(scan.verdict),
+        risk=scan.risk,
+        leading_factor=scan_pb2.RiskFactorName.ValueType(scan.leading or 0),
     )
 
 

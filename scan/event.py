@@ -101,7 +101,8 @@ class Judged:
     """What was made of a scan.
 
     `verdict` as the contract numbers it; `total` 0 to 100, None when no risk was worked out; `factors` and `facts` are
-    JSON: the scores, and everything that they came from.
+    JSON: the scores, and everything that they came from. `leading_factor` is the factor that adds most, 1 to 7 in
+    the order of their names, None if nothing does.
     """
 
     verdict: int
@@ -110,6 +111,7 @@ class Judged:
     risk_version: int
     weights_version: str
     facts: bytes
+    leading_factor: int | None = None
 
 
 class Judge(Protocol):
@@ -140,6 +142,7 @@ class Row(NamedTuple):
     country: str
     source: int
     facts: bytes
+    leading_factor: int | None
 
     def ledger_event(self) -> Event:
         """What the ledger says of it."""
@@ -177,6 +180,7 @@ def make_row(envelope: Envelope, judge: Judge, blind: bytes) -> Row:
         country=country,
         source=source,
         facts=judged.facts,
+        leading_factor=judged.leading_factor,
     )
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from scan.counts import Circumstances, Counts, facts
 from scan.event import NO_COUNTS, Judged
+from scan.factors import FactorName
 from scan.risk import Assessment, Weights, assess, facts_to_json
 from scan.verdict import RAISED, Verdict
 
@@ -19,6 +20,10 @@ NUMBERS: Mapping[Verdict, int] = {
     Verdict.UNKNOWN_CODE: 5,
 }
 """Verdicts as the contract and the journal number them."""
+
+
+PLACES: Mapping[FactorName | None, int] = {name: place for place, name in enumerate(FactorName, 1)}
+"""Factors as the contract and the journal number them."""
 
 
 class Judging:
@@ -45,6 +50,7 @@ class Judging:
             risk_version=assessment.risk_version,
             weights_version=assessment.weights_version,
             facts=facts_to_json(known).encode(),
+            leading_factor=PLACES.get(assessment.leading),
         )
 
 

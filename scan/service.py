@@ -3,14 +3,15 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
+from uuid import UUID
 
 from google.api.httpbody_pb2 import HttpBody
 from grpc.aio import ServicerContext
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
-from mesh.errors import TokenMalformed
+from mesh.errors import AccessDenied, TokenMalformed
 from mesh.idempotency import RequestKey
-from mesh.identity import CLIENT_ADDRESS, address_prefix, peer_address
+from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, peer_address
 from scan import convert
 from scan.caller import Callers
 from scan.chunks import Streams
@@ -19,12 +20,13 @@ from scan.page import Page
 from scan.receipt import Receipts
 from scan.reports import Reports
 from scan.verify import Verifier
+from scan.watching import Watching
 
 Context = ServicerContext[Any, Any]
 
 
 class ScanService(scan_pb2_grpc.ScanServiceServicer):
-    """Verdicts, receipts, reports and the page."""
+    """Verdicts, receipts, reports, live scans and the page."""
 
     def __init__(
         self,
@@ -32,6 +34,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         streams: Streams,
         receipts: Receipts,
         reports: Reports,
+        watching: Watching,
         *,
         callers: Callers,
         page: Page,
@@ -42,14 +45,15 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self._streams = streams
         self._receipts = receipts
         self._reports = reports
+        self._watching = watching
         self._page = page
         self._languages = languages
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         """Records a scan and gives its verdict."""
         metadata = _metadata(context)
-        caller = self._callers.name(_address(metadata, context), metadata)
-        answer = await self._verifier.scan(request.token, caller, typed=request.typed)
+        seen_as = self._callers.name(_address(metadata, context), metadata)
+        answer = await self._verifier.scan(request.token, seen_as, typed=request.typed)
         return convert.verify_response(answer, explain=request.explain)
 
     async def VerifyStream(
@@ -57,10 +61,20 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
     ) -> AsyncIterator[scan_pb2.VerifyStreamResponse]:
         """Records scans by the chunk and gives their verdicts."""
         metadata = _metadata(context)
-        caller = self._callers.crowd(_address(metadata, context), metadata)
-        async with aclosing(self._streams.run(convert.frames(request_iterator), caller)) as chunks:
+        crowd = self._callers.crowd(_address(metadata, context), metadata)
+        async with aclosing(self._streams.run(convert.frames(request_iterator), crowd)) as chunks:
             async for judged in chunks:
                 yield convert.stream_response(judged)
+
+    async def WatchScans(
+        self, request: scan_pb2.WatchScansRequest, context: Context
+    ) -> AsyncIterator[scan_pb2.WatchScansResponse]:
+        """Sends scans as they are recorded."""
+        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
+        after = request.after if request.HasField("after") else None
+        async with aclosing(self._watching.watch(factory_id, after)) as stretches:
+            async for seen in stretches:
+                yield convert.watch_response(seen)
 
     async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
         """Gives a verdict and records nothing."""
@@ -108,3 +122,12 @@ def _address(metadata: Mapping[str, str], context: Context) -> str:
 
 def _metadata(context: Context) -> Mapping[str, str]:
     return dict(context.invocation_metadata() or ())  # type: ignore[arg-type] # text, but for names in -bin
+
+
+def _watched(principal: Principal, factory_id: UUID | None) -> UUID | None:
+    """Whose scans a caller watches, None for everybody's. Raises AccessDenied."""
+    if principal.kind != "factory":
+        return factory_id
+    if factory_id not in (None, principal.uuid):
+        raise AccessDenied
+    return principal.uuid

@@ -1,4 +1,4 @@
-"""What scan has in PostgreSQL: the factory's view of products, which it reads, the salts of the days, and reports."""
+"""What scan has in PostgreSQL: the factory's views, which it reads, the days' salts, reports, and scans to watch."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,11 +14,13 @@ import orjson
 import structlog
 from asyncpg.pool import PoolConnectionProxy
 
+from mesh.api_keys import Credentials
 from mesh.database import Connection, load_queries, reached
 from scan.card import Card
 from scan.receipt import Tree
 from scan.report import Report
 from scan.risk import RiskError, Weights
+from scan.watching import LiveScan
 from trust.tiles import Tile
 
 log = structlog.get_logger()
@@ -94,6 +96,32 @@ class Store:
                 rows = self._sql.select_salts(connection)
                 return {row["day"]: row["salt"] async for row in rows}
 
+    async def credentials(self, prefix: str) -> Credentials | None:
+        """See mesh.api_keys.Find."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                row = await self._sql.api_key(connection, prefix=prefix)
+        return None if row is None else Credentials(**dict(row))
+
+    async def watched_end(self) -> int:
+        """See scan.watching.Source."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                return int(await self._sql.watched_end(connection))
+
+    async def scans_after(self, after: int, count: int) -> Sequence[LiveScan]:
+        """See scan.watching.Source."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                return [_scan(row) async for row in self._sql.scans_after(connection, after=after, count=count)]
+
+    async def scans_between(self, after: int, until: int, factory_id: UUID | None) -> Sequence[LiveScan]:
+        """See scan.watching.Source."""
+        places = {"after": after, "until": until, "factory_id": factory_id}
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                return [_scan(row) async for row in self._sql.scans_between(connection, **places)]
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection in a transaction that commits when the block ends well, and ends with it when that takes long.
@@ -160,6 +188,11 @@ def _card(row: Any) -> Card:
         attributes=orjson.loads(row["attributes"]),
         weights=_weights(row["risk_weights"]),
     )
+
+
+def _scan(row: Any) -> LiveScan:
+    names = "event_id", "product_id", "batch_id", "factory_id", "at", "country", "verdict", "risk", "leading_factor"
+    return LiveScan(row["ledger_index"], *[row[name] for name in names])
 
 
 @lru_cache(maxsize=1_024)

@@ -88,6 +88,12 @@ class Canned(
             verdict=scan_pb2.VERDICT_GENUINE_CODE, scan_count=len(request.token), checked_at=NOW
         )
 
+    async def WatchScans(
+        self, request: scan_pb2.WatchScansRequest, context: Context
+    ) -> AsyncIterator[scan_pb2.WatchScansResponse]:
+        self.seen(context)
+        yield scan_pb2.WatchScansResponse(position=request.after)
+
     async def ReportFraud(self, request: scan_pb2.ReportFraudRequest, context: Context) -> scan_pb2.ReportFraudResponse:
         self.seen(context)
         return scan_pb2.ReportFraudResponse(case_id=f"{request.kind}-{request.text}-{request.photo.sha256.hex()}")

@@ -94,6 +94,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
     REASON_NOT_LOGGED: _Reason.ValueType  # 34
     """The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
+    REASON_POSITION_LOST: _Reason.ValueType  # 37
+    """A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
     REASON_ANCHOR_STATE_CONFLICT: _Reason.ValueType  # 41
     """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 
@@ -174,6 +176,8 @@ REASON_SEQUENCE_BROKEN: Reason.ValueType  # 33
 """A chunk's sequence number is not one more than that of the chunk before. INVALID_ARGUMENT."""
 REASON_NOT_LOGGED: Reason.ValueType  # 34
 """The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
+REASON_POSITION_LOST: Reason.ValueType  # 37
+"""A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
 REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
 """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

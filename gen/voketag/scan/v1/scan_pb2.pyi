@@ -765,6 +765,124 @@ class LookupTagResponse(_message.Message):
 Global___LookupTagResponse: _TypeAlias = LookupTagResponse  # noqa: Y015
 
 @_typing.final
+class WatchScansRequest(_message.Message):
+    """Whose scans, and from where on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    factory_id: _builtins.str
+    """The factory; empty for the caller's own, and for operators for all."""
+    after: _builtins.int
+    """The `position` of the last answer that was received. Left out: from now on."""
+    def __init__(
+        self,
+        *,
+        factory_id: _builtins.str = ...,
+        after: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after", b"_after", "after", b"after", "factory_id", b"factory_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__after: _TypeAlias = _typing.Literal["after"]  # noqa: Y015
+    _WhichOneofArgType__after: _TypeAlias = _typing.Literal["_after", b"_after"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__after) -> _WhichOneofReturnType__after | None: ...
+
+Global___WatchScansRequest: _TypeAlias = WatchScansRequest  # noqa: Y015
+
+@_typing.final
+class WatchScansResponse(_message.Message):
+    """Scans, in the order in which they were recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCANS_FIELD_NUMBER: _builtins.int
+    MISSED_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    missed: _builtins.int
+    """Scans before these that were dropped, as they were not fetched in time."""
+    position: _builtins.int
+    """Where to go on: everything up to here was sent, or is among the missed. -1 before the first scan of all."""
+    @_builtins.property
+    def scans(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveScan]:
+        """The scans; none in the first answer, and as a sign of life."""
+
+    def __init__(
+        self,
+        *,
+        scans: _abc.Iterable[Global___LiveScan] | None = ...,
+        missed: _builtins.int = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["missed", b"missed", "position", b"position", "scans", b"scans"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchScansResponse: _TypeAlias = WatchScansResponse  # noqa: Y015
+
+@_typing.final
+class LiveScan(_message.Message):
+    """A scan, with nothing that is personal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    SCAN_TIME_FIELD_NUMBER: _builtins.int
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    RISK_FIELD_NUMBER: _builtins.int
+    LEADING_FACTOR_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """UUIDv7 of the scan."""
+    product_id: _builtins.str
+    """UUIDv7 of the product."""
+    batch_id: _builtins.str
+    """UUIDv7 of its batch; empty when its card could not be read."""
+    factory_id: _builtins.str
+    """UUIDv7 of its factory, with `batch_id`."""
+    country_code: _builtins.str
+    """Where, ISO 3166-1 alpha-2; empty when not known."""
+    verdict: Global___Verdict.ValueType
+    """What was said about the code."""
+    risk: _builtins.int
+    """The risk, 0 to 100; absent when it was not worked out."""
+    leading_factor: Global___RiskFactorName.ValueType
+    """The factor that adds most to it; not set when none does."""
+    @_builtins.property
+    def scan_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was scanned."""
+
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        batch_id: _builtins.str = ...,
+        factory_id: _builtins.str = ...,
+        scan_time: _timestamp_pb2.Timestamp | None = ...,
+        country_code: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        risk: _builtins.int | None = ...,
+        leading_factor: Global___RiskFactorName.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_risk", b"_risk", "risk", b"risk", "scan_time", b"scan_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_risk", b"_risk", "batch_id", b"batch_id", "country_code", b"country_code", "event_id", b"event_id", "factory_id", b"factory_id", "leading_factor", b"leading_factor", "product_id", b"product_id", "risk", b"risk", "scan_time", b"scan_time", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__risk: _TypeAlias = _typing.Literal["risk"]  # noqa: Y015
+    _WhichOneofArgType__risk: _TypeAlias = _typing.Literal["_risk", b"_risk"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__risk) -> _WhichOneofReturnType__risk | None: ...
+
+Global___LiveScan: _TypeAlias = LiveScan  # noqa: Y015
+
+@_typing.final
 class ReportFraudRequest(_message.Message):
     """A report."""
 

@@ -51,6 +51,11 @@ class ScanServiceStub:
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.SerializeToString,
                 response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.FromString,
                 _registered_method=True)
+        self.WatchScans = channel.unary_stream(
+                '/voketag.scan.v1.ScanService/WatchScans',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.FromString,
+                _registered_method=True)
         self.ReportFraud = channel.unary_unary(
                 '/voketag.scan.v1.ScanService/ReportFraud',
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
@@ -106,6 +111,19 @@ class ScanServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchScans(self, request, context):
+        """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
+        factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
+        and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
+        Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+
+        Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
+        DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReportFraud(self, request, context):
         """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
         Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
@@ -155,6 +173,11 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     servicer.LookupTag,
                     request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.FromString,
                     response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.SerializeToString,
+            ),
+            'WatchScans': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchScans,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.SerializeToString,
             ),
             'ReportFraud': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportFraud,
@@ -254,6 +277,33 @@ class ScanService:
             '/voketag.scan.v1.ScanService/LookupTag',
             voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagRequest.SerializeToString,
             voketag_dot_scan_dot_v1_dot_scan__pb2.LookupTagResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchScans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/WatchScans',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,15 @@ class ScanServiceStub:
 
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
     """
+    WatchScans: _grpc.UnaryStreamMultiCallable[_scan_pb2.WatchScansRequest, _scan_pb2.WatchScansResponse]
+    """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
+    factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
+    and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
+    Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+
+    Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
+    DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
+    """
     ReportFraud: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
     Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
@@ -103,6 +112,15 @@ class ScanServiceAsyncStub(ScanServiceStub):
     form a person gave it.
 
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+    """
+    WatchScans: _aio.UnaryStreamMultiCallable[_scan_pb2.WatchScansRequest, _scan_pb2.WatchScansResponse]  # type: ignore[assignment]
+    """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
+    factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
+    and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
+    Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+
+    Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
+    DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
     """
     ReportFraud: _aio.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]  # type: ignore[assignment]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
@@ -166,6 +184,21 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         form a person gave it.
 
         Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchScans(
+        self,
+        request: _scan_pb2.WatchScansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_scan_pb2.WatchScansResponse], _abc.AsyncIterator[_scan_pb2.WatchScansResponse]]:
+        """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
+        factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
+        and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
+        Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+
+        Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
+        DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
         """
 
     @_abc_1.abstractmethod
