@@ -3,13 +3,12 @@
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import NoReturn
 
 import grpc
 from google.api.httpbody_pb2 import HttpBody
 from google.protobuf import any_pb2
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
@@ -25,14 +24,11 @@ from voketag.factory.v1 import (
     webhook_pb2_grpc,
 )
 from voketag.factory.v1 import lifecycle_pb2 as lives
-from voketag.factory.v1 import webhook_pb2 as hooks
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
-Context = grpc.aio.ServicerContext[Any, Any]
+from tests.acceptance.edge.canned_hooks import NOW, Context, Hooks
+
 PAGE_POLICY = "default-src 'self'"
-NOW = Timestamp(seconds=1_700_000_000)
-ENDPOINT = hooks.Endpoint(create_time=NOW, event_types=[hooks.EVENT_TYPE_ANCHOR_FINAL])
-DELIVERY = hooks.Delivery(create_time=NOW, attempts=[hooks.Attempt(attempt_time=NOW, status=500)])
 IMMUTABLE = "public, max-age=31536000, immutable"
 PROVED = ledger_pb2.InclusionProof(index=1, leaf_hash=b"1", path=[b"1"], checkpoint="log")
 WEIGHTS = account_pb2.RiskWeights(suspicious=1, likely=1)
@@ -56,16 +52,10 @@ class Canned(
     account_pb2_grpc.AccountServiceServicer,
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
-    webhook_pb2_grpc.WebhookServiceServicer,
+    Hooks,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
-
-    metadata: list[dict[str, str]] = field(default_factory=list)
-
-    def seen(self, context: Context) -> None:
-        """Remembers what came with the call."""
-        self.metadata.append({key: str(value) for key, value in context.invocation_metadata() or ()})
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         self.seen(context)
@@ -253,48 +243,6 @@ class Canned(
     ) -> AsyncIterator[label_pb2.MakeLabelsResponse]:
         self.seen(context)
         yield label_pb2.MakeLabelsResponse(data=b"PK")
-
-    async def CreateEndpoint(
-        self, request: hooks.CreateEndpointRequest, context: Context
-    ) -> hooks.CreateEndpointResponse:
-        self.seen(context)
-        return hooks.CreateEndpointResponse(endpoint=ENDPOINT, secret="whsec_1")
-
-    async def ListEndpoints(self, request: hooks.ListEndpointsRequest, context: Context) -> hooks.ListEndpointsResponse:
-        self.seen(context)
-        return hooks.ListEndpointsResponse(endpoints=[ENDPOINT])
-
-    async def RotateSecret(self, request: hooks.RotateSecretRequest, context: Context) -> hooks.RotateSecretResponse:
-        self.seen(context)
-        return hooks.RotateSecretResponse(endpoint=ENDPOINT)
-
-    async def DisableEndpoint(
-        self, request: hooks.DisableEndpointRequest, context: Context
-    ) -> hooks.DisableEndpointResponse:
-        self.seen(context)
-        return hooks.DisableEndpointResponse(endpoint=ENDPOINT)
-
-    async def TestEndpoint(self, request: hooks.TestEndpointRequest, context: Context) -> hooks.TestEndpointResponse:
-        self.seen(context)
-        return hooks.TestEndpointResponse(delivery=DELIVERY)
-
-    async def ListDeliveries(
-        self, request: hooks.ListDeliveriesRequest, context: Context
-    ) -> hooks.ListDeliveriesResponse:
-        self.seen(context)
-        return hooks.ListDeliveriesResponse(deliveries=[DELIVERY])
-
-    async def ReplayDelivery(
-        self, request: hooks.ReplayDeliveryRequest, context: Context
-    ) -> hooks.ReplayDeliveryResponse:
-        self.seen(context)
-        return hooks.ReplayDeliveryResponse(delivery=DELIVERY)
-
-    async def RaiseFraudSuspected(
-        self, request: hooks.RaiseFraudSuspectedRequest, context: Context
-    ) -> hooks.RaiseFraudSuspectedResponse:
-        self.seen(context)
-        return hooks.RaiseFraudSuspectedResponse(event_id=request.product_id)
 
     async def GetAnchor(self, request: anchor_pb2.GetAnchorRequest, context: Context) -> anchor_pb2.GetAnchorResponse:
         self.seen(context)
