@@ -36,6 +36,10 @@ class OutOfFundsError(TransactionRefusedError):
     """The account cannot pay for the transaction."""
 
 
+class ContractPausedError(TransactionRefusedError):
+    """The contract takes no roots until its submitter resumes it."""
+
+
 class ChainMismatchError(Exception):
     """The chain, the contract or the key is not the one that the settings name: nothing may be sent."""
 
@@ -96,6 +100,10 @@ class Chain(Protocol):
 
     async def balance(self, address: str) -> int:
         """What the account has, in wei."""
+        ...
+
+    async def paused(self) -> bool:
+        """Whether the contract takes no roots for now."""
         ...
 
     async def used_nonces(self, address: str) -> int:

@@ -8,6 +8,7 @@ import structlog
 from anchor.chain import (
     Chain,
     ChainContradictedError,
+    ContractPausedError,
     Fees,
     NonceUsedError,
     Receipt,
@@ -98,6 +99,8 @@ class Delivery:
         return True
 
     async def _sign(self, transaction: Transaction, nonce: int, fees: Fees) -> None:
+        if await self._chain.paused():  # it would only cost gas
+            raise ContractPausedError(f"the contract {self._chain.contract} is paused")
         unsigned = self._chain.registration(transaction.root, transaction.size, nonce=nonce, fees=fees)
         signed = await self._signer.sign(unsigned)
         async with self._journal.writing(self._fence) as writing:

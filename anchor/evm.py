@@ -127,6 +127,11 @@ class EvmChain:
         with asking():
             return int(await self._web3.eth.get_balance(to_checksum_address(address)))
 
+    async def paused(self) -> bool:
+        """See Chain."""
+        with asking():
+            return bool(await self._registry.functions.paused().call())
+
     async def used_nonces(self, address: str) -> int:
         """See Chain."""
         with asking():

@@ -22,8 +22,18 @@ event SubmitterChanged:
     previous: indexed(address)
     submitter: indexed(address)
 
+# No more roots, until the submitter resumes.
+event Paused:
+    submitter: indexed(address)
+
+# Roots are taken again.
+event Resumed:
+    submitter: indexed(address)
+
 submitter: public(address)
 candidate: public(address)
+# Who may register now: the submitter, or nobody while paused. One slot to read, so the flag costs a registration nothing.
+writer: address
 block_of: HashMap[bytes32, uint256]
 
 
@@ -31,6 +41,7 @@ block_of: HashMap[bytes32, uint256]
 def __init__(submitter: address):
     assert submitter != empty(address), "no submitter"
     self.submitter = submitter
+    self.writer = submitter
     log SubmitterChanged(previous=empty(address), submitter=submitter)
 
 
@@ -41,7 +52,9 @@ def register(root: bytes32, size: uint64):
     @param root Root of an RFC 9162 tree.
     @param size Leaves of that tree, at least 1.
     """
-    assert msg.sender == self.submitter, "not the submitter"
+    if msg.sender != self.writer:
+        assert msg.sender != self.submitter, "paused"
+        raise "not the submitter"
     assert size != 0, "empty tree"
     assert self.block_of[root] == 0, "already registered"
     self.block_of[root] = block.number
@@ -57,6 +70,37 @@ def blockOf(root: bytes32) -> uint256:
     return self.block_of[root]
 
 
+@view
+@external
+def paused() -> bool:
+    """
+    @notice Whether the contract takes no roots for now. What it has stays readable and checkable.
+    """
+    return self.writer == empty(address)
+
+
+@external
+def pause():
+    """
+    @notice Takes no more roots, whoever gets the role meanwhile.
+    """
+    assert msg.sender == self.submitter, "not the submitter"
+    assert self.writer != empty(address), "paused"
+    self.writer = empty(address)
+    log Paused(submitter=msg.sender)
+
+
+@external
+def resume():
+    """
+    @notice Takes roots again, from the submitter.
+    """
+    assert msg.sender == self.submitter, "not the submitter"
+    assert self.writer == empty(address), "not paused"
+    self.writer = msg.sender
+    log Resumed(submitter=msg.sender)
+
+
 @external
 def offerSubmitter(candidate: address):
     """
@@ -70,12 +114,14 @@ def offerSubmitter(candidate: address):
 @external
 def acceptSubmitter():
     """
-    @notice Takes the role that was offered to the caller.
+    @notice Takes the role that was offered to the caller. Paused stays paused.
     """
     assert msg.sender == self.candidate, "not the candidate"
     log SubmitterChanged(previous=self.submitter, submitter=msg.sender)
     self.submitter = msg.sender
     self.candidate = empty(address)
+    if self.writer != empty(address):
+        self.writer = msg.sender
 
 
 @pure

@@ -62,6 +62,9 @@ class FaultyChain:
     async def balance(self, address: str) -> int:
         return await self._through("balance", lambda: self._chain.balance(address))
 
+    async def paused(self) -> bool:
+        return await self._through("paused", self._chain.paused)
+
     async def used_nonces(self, address: str) -> int:
         return await self._through("used_nonces", lambda: self._chain.used_nonces(address))
 
