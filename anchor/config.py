@@ -10,7 +10,12 @@ from mesh.config import DatabaseSettings, IdentitySettings, LogSettings, ServerS
 
 
 class ServeSettings(ServerSettings, DatabaseSettings, IdentitySettings, LogSettings):
-    """The gRPC server. It holds no chain key and never talks to the chain."""
+    """The gRPC server. It holds no chain key, and reads the chain only for those who ask what stands there now."""
+
+    chain_read_url: SecretStr | None = Field(
+        default=None, description="JSON-RPC over HTTP, to read from alone; may hold a provider's key"
+    )
+    chain_read_seconds: float = Field(default=3.0, gt=0, description="how long to wait for each answer of it")
 
     watchers: int = Field(default=1000, ge=1, description="streams open at once in one process")
     watch_poll_seconds: float = Field(default=5.0, gt=0, description="how late a lost notification makes a watcher")

@@ -8,6 +8,8 @@ from voketag.anchor.v1 import anchor_pb2 as pb
 
 from anchor.freeze import Freeze
 from anchor.listing import Filter
+from anchor.registration import Registration, Signed
+from anchor.status import ChainAccount, Status, View
 from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission, kind_of
 from mesh.errors import FieldViolation, ValidationFailed
 
@@ -84,3 +86,79 @@ def _from_location(location: Location) -> pb.ChainLocation:
 def from_proof(proof: Proof) -> pb.AnchorProof:
     """A proof as the contract shows it."""
     return pb.AnchorProof(index=proof.index, size=proof.size, path=proof.path, anchor_root=proof.anchor_root)
+
+
+def from_finding(anchor: Anchor, proof: Proof | None, location: Location | None) -> pb.VerifyOnChainResponse:
+    """What the contract says of an anchor as the contract of the API shows it."""
+    return pb.VerifyOnChainResponse(
+        anchor=from_anchor(anchor),
+        anchor_root=proof.anchor_root if proof else b"",
+        registered=location is not None,
+        location=_from_location(location) if location else None,
+        agrees=location == anchor.location,
+    )
+
+
+def to_hash(text: str) -> bytes:
+    """The 32 bytes of 0x and 64 hex digits."""
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def from_registration(registration: Registration) -> pb.Registration:
+    """A registration as the contract shows it."""
+    location = registration.location
+    return pb.Registration(
+        anchor_root=registration.anchor_root,
+        size=registration.size,
+        state=pb.AnchorState.ValueType(registration.progress),
+        chain_id=registration.chain_id,
+        contract=registration.contract,
+        sender=registration.sender,
+        location=_from_location(location) if location else None,
+        attempts=map(_from_signed, registration.attempts),
+    )
+
+
+def _from_signed(signed: Signed) -> pb.SignedAttempt:
+    message = pb.SignedAttempt(
+        transaction="0x" + signed.hash.hex(),
+        nonce=signed.nonce,
+        max_fee=signed.max_fee,
+        priority_fee=signed.priority_fee,
+    )
+    message.sign_time.FromDatetime(signed.sign_time)
+    if signed.send_time is not None:
+        message.send_time.FromDatetime(signed.send_time)
+    return message
+
+
+def from_status(status: Status, view: View | None) -> pb.GetStatusResponse:
+    """How anchoring is as the contract shows it."""
+    return pb.GetStatusResponse(
+        freeze=from_freeze(status.freeze),
+        pending_roots=status.pending_roots,
+        pending_seconds=status.pending_seconds,
+        lag_seconds=status.lag_seconds,
+        account=_from_account(status.account, view) if status.account else None,
+        **status.open_by_state,
+    )
+
+
+def _from_account(account: ChainAccount, view: View | None) -> pb.ChainAccount:
+    return pb.ChainAccount(
+        chain_id=account.chain_id,
+        address=account.address,
+        contract=account.contract,
+        next_nonce=account.next_nonce,
+        chain=_from_view(view) if view else None,
+    )
+
+
+def _from_view(view: View) -> pb.ChainView:
+    return pb.ChainView(
+        head=view.head,
+        balance=str(view.balance),
+        used_nonces=view.used_nonces,
+        max_fee=view.fees.max_fee,
+        priority_fee=view.fees.priority_fee,
+    )

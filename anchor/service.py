@@ -1,6 +1,7 @@
 """The methods of voketag.anchor.v1.AnchorService."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -9,20 +10,25 @@ from voketag.anchor.v1 import anchor_pb2_grpc
 
 from anchor.convert import (
     from_anchor,
+    from_finding,
     from_freeze,
     from_outcome,
     from_proof,
+    from_registration,
+    from_status,
     to_filter,
+    to_hash,
     to_proof,
     to_submission,
 )
 from anchor.intake import Intake
 from anchor.listing import Listing
+from anchor.node import Node
 from anchor.proofs import Proofs, proves
 from anchor.store import Store
 from anchor.submission import Anchor, kind_of
 from anchor.watch import Watch
-from mesh.errors import AccessDenied, AnchorNotFound
+from mesh.errors import AccessDenied, AnchorNotFound, DependencyUnavailable, RateLimited
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
 from trust.canonical import SubjectKind
@@ -35,8 +41,11 @@ LAST_POSITION = 2**62
 class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     """Converts, makes one domain call, converts."""
 
-    def __init__(self, intake: Intake, store: Store, *, proofs: Proofs, watch: Watch, listing: Listing) -> None:
+    def __init__(
+        self, intake: Intake, store: Store, *, proofs: Proofs, watch: Watch, listing: Listing, node: Node
+    ) -> None:
         self._intake = intake
+        self._node = node
         self._store = store
         self._listing = listing
         self._proofs = proofs
@@ -105,6 +114,29 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     async def VerifyProof(self, request: pb.VerifyProofRequest, context: Any) -> pb.VerifyProofResponse:
         """Whether a proof holds."""
         return pb.VerifyProofResponse(valid=proves(to_proof(request.proof), to_submission(request)))
+
+    async def VerifyOnChain(self, request: pb.VerifyOnChainRequest, context: Any) -> pb.VerifyOnChainResponse:
+        """What the contract says now."""
+        anchor = await self._find(request.batch_id)
+        proof = await self._proofs.of(anchor)
+        location = None
+        if anchor.leaf is not None and proof is not None:
+            chain_id, contract = await self._store.target(anchor.leaf.tree_id)
+            location = await self._node.registered(chain_id, contract, proof.anchor_root)
+        return from_finding(anchor, proof, location)
+
+    async def GetTransaction(self, request: pb.GetTransactionRequest, context: Any) -> pb.GetTransactionResponse:
+        """What a transaction registers."""
+        registration = await self._store.registration(to_hash(request.tx_id))
+        return pb.GetTransactionResponse(registration=from_registration(registration))
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
+        """How anchoring is; without the chain's view while no node answers."""
+        status, view = await self._store.status(), None
+        if status.account is not None:
+            with suppress(DependencyUnavailable, RateLimited):
+                view = await self._node.view(status.account)
+        return from_status(status, view)
 
     async def FreezeAnchoring(self, request: pb.FreezeAnchoringRequest, context: Any) -> pb.FreezeAnchoringResponse:
         """Stops the submitter."""

@@ -1,6 +1,7 @@
 """The server out of its parts. It holds no chain key."""
 
 import hashlib
+from typing import TYPE_CHECKING
 
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 
@@ -8,6 +9,7 @@ from anchor.changes import Changes
 from anchor.config import ServeSettings
 from anchor.intake import Intake
 from anchor.listing import Listing
+from anchor.node import Node
 from anchor.proofs import Proofs
 from anchor.service import AnchorService
 from anchor.store import Store
@@ -20,6 +22,9 @@ from mesh.paging import PageTokens
 from mesh.policy import SERVICE
 from mesh.server import Server, ServerParts
 
+if TYPE_CHECKING:
+    from anchor.reader import EvmReader
+
 
 async def serve(settings: ServeSettings) -> None:
     """Serves until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL is away at start."""
@@ -30,7 +35,11 @@ async def serve(settings: ServeSettings) -> None:
     # Every replica holds the service's key, so that a page begun at one goes on at another.
     page_key = hashlib.sha256(b"voketag/anchor/pages/v1" + settings.service_key.get_secret_value().encode()).digest()
     listing = Listing(store, PageTokens(page_key))
-    service = AnchorService(intake, store, proofs=Proofs(store), watch=Watch(store, changes), listing=listing)
+    reader = reader_of(settings)
+    node = Node(reader)
+    service = AnchorService(
+        intake, store, proofs=Proofs(store), watch=Watch(store, changes), listing=listing, node=node
+    )
     parts = ServerParts(
         settings=settings,
         contracts=[anchor_pb2],
@@ -44,3 +53,15 @@ async def serve(settings: ServeSettings) -> None:
     async with pool, changes.listening():
         await Server(parts).run()
         await intake.close()
+        if reader is not None:
+            await reader.close()
+
+
+def reader_of(settings: ServeSettings) -> "EvmReader | None":
+    """The node that is read from, if there is one: its library takes half a second and 60 MB."""
+    if settings.chain_read_url is None:
+        return None
+    from anchor.evm import web3_over_http
+    from anchor.reader import EvmReader
+
+    return EvmReader(web3_over_http(settings.chain_read_url.get_secret_value(), settings.chain_read_seconds))

@@ -9,11 +9,13 @@ from uuid import UUID
 import asyncpg
 
 from anchor.freeze import Freeze
+from anchor.registration import Registration, Signed
+from anchor.status import ChainAccount, Status
 from anchor.submission import Anchor, Leaf, Location, Offer, Outcome, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
 from mesh.database import load_queries, reached
-from mesh.errors import AnchorConflict, AnchorNotFound, AnchorStateConflict
+from mesh.errors import AnchorConflict, AnchorNotFound, AnchorStateConflict, TransactionNotFound
 from mesh.idempotency import RequestKey
 from trust.canonical import SubjectKind
 
@@ -228,6 +230,46 @@ class Store:
                 detail = {"frozen": frozen, "why": why}
                 await audit.record(connection, resource="anchoring/all", request_id=key.request_id, detail=detail)
                 return _freeze(row)
+
+    async def status(self) -> Status:
+        """What waits and what is on its way."""
+        with reached():
+            backlog = await self._queries.read_backlog(self._pool)
+            account = await self._queries.newest_account(self._pool)
+            by_state = {row["state"]: row["transactions"] async for row in self._queries.count_by_state(self._pool)}
+            return Status(
+                freeze=_freeze(await self._queries.read_freeze(self._pool)),
+                pending_roots=backlog["pending"],
+                pending_seconds=backlog["pending_seconds"],
+                lag_seconds=max(backlog["pending_seconds"], backlog["open_seconds"]),
+                open_by_state=by_state,
+                account=account
+                and ChainAccount(account["chain_id"], account["sender"], account["contract"], account["next_nonce"]),
+            )
+
+    async def registration(self, hash_: bytes) -> Registration:
+        """What a transaction registers. Raises TransactionNotFound."""
+        with reached():
+            row = await self._queries.find_registration(self._pool, hash=hash_)
+            if row is None:
+                raise TransactionNotFound(transaction="0x" + hash_.hex())
+            signed = self._queries.signed_attempts(self._pool, tree_id=row["tree_id"])
+            attempts = [Signed(*each.values()) async for each in signed]
+        columns = ("chain_id", "contract", "sender")
+        return Registration(
+            anchor_root=row["root"],
+            size=row["size"],
+            progress=PROGRESS[row["state"]],
+            **{name: row[name] for name in columns},
+            location=_location(row),
+            attempts=tuple(attempts),
+        )
+
+    async def target(self, tree_id: int) -> tuple[int, str]:
+        """Chain id and contract that a tree's root is for."""
+        with reached():
+            row = await self._queries.find_target(self._pool, tree_id=tree_id)
+        return row["chain_id"], row["contract"]
 
     async def final_after(self, position: int, limit: int) -> list[tuple[int, Anchor]]:
         """Anchors that became final after a position, with theirs, in order; they may end before the last one does."""

@@ -213,6 +213,12 @@ class AnchorConflict(VokeTagError):
     reason, code = "ANCHOR_CONFLICT", ALREADY_EXISTS
 
 
+class TransactionNotFound(VokeTagError):
+    """No anchoring transaction has the hash {transaction}."""
+
+    reason, code, resource_type = "TRANSACTION_NOT_FOUND", NOT_FOUND, "transaction"
+
+
 class AnchorStateConflict(VokeTagError):
     """The anchor of {batch_id} is {state}, which does not allow this."""
 

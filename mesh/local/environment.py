@@ -70,6 +70,7 @@ class Environment:
     def _anchor(self) -> dict[str, object]:
         return {
             "CHAIN_URL": f"http://{LOOPBACK}:{self.ports['chain']}",
+            "CHAIN_READ_URL": f"http://{LOOPBACK}:{self.ports['chain']}",
             "CHAIN_ID": 31_337,
             "CHAIN_KEY_FILE": self.secrets.chain_key,
             "DEPLOYMENT_FILE": self.deployment,

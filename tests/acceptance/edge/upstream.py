@@ -281,6 +281,24 @@ class Canned(
         self.seen(context)
         return anchor_pb2.VerifyProofResponse(valid=True)
 
+    async def VerifyOnChain(
+        self, request: anchor_pb2.VerifyOnChainRequest, context: Context
+    ) -> anchor_pb2.VerifyOnChainResponse:
+        self.seen(context)
+        return anchor_pb2.VerifyOnChainResponse(anchor_root=b"1", registered=True, location=PLACE)
+
+    async def GetTransaction(
+        self, request: anchor_pb2.GetTransactionRequest, context: Context
+    ) -> anchor_pb2.GetTransactionResponse:
+        self.seen(context)
+        attempts = [anchor_pb2.SignedAttempt(transaction=request.tx_id, sign_time=NOW)]
+        return anchor_pb2.GetTransactionResponse(registration=anchor_pb2.Registration(attempts=attempts))
+
+    async def GetStatus(self, request: anchor_pb2.GetStatusRequest, context: Context) -> anchor_pb2.GetStatusResponse:
+        self.seen(context)
+        account = anchor_pb2.ChainAccount(chain=anchor_pb2.ChainView(balance="1"))
+        return anchor_pb2.GetStatusResponse(account=account, lag_seconds=1.5)
+
     async def FreezeAnchoring(
         self, request: anchor_pb2.FreezeAnchoringRequest, context: Context
     ) -> anchor_pb2.FreezeAnchoringResponse:

@@ -1,5 +1,6 @@
 """A running server of Anchor with its access rules, and channels to it for each kind of caller."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -12,9 +13,12 @@ from jwt.algorithms import OKPAlgorithm
 from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
+from anchor.chain import Chain, ChainUnavailableError
 from anchor.changes import Changes
 from anchor.intake import Intake
 from anchor.listing import Listing
+from anchor.node import Node
+from anchor.reader import EvmReader
 from anchor.service import AnchorService
 from anchor.watch import Watch
 from mesh.client import channel, peer
@@ -30,8 +34,28 @@ from tests.servers import free_port
 
 CLOCK = SystemClock()
 WATCHERS = 3
+QUESTIONS = 2
 FAR_SECONDS = 1000.0
 """A poll that no test waits for: what arrives before came by a notification."""
+
+
+class BentReader:
+    """A node that can be away, or hang."""
+
+    def __init__(self, reader: EvmReader) -> None:
+        self._reader = reader
+        self.away = False
+        self.waiting = 0
+        self.going = asyncio.Event()
+        self.going.set()
+
+    async def open(self, chain_id: int, contract: str) -> Chain:
+        self.waiting += 1
+        await self.going.wait()
+        self.waiting -= 1
+        if self.away:
+            raise ChainUnavailableError("away")
+        return await self._reader.open(chain_id, contract)
 
 
 class Door:
@@ -41,6 +65,7 @@ class Door:
         self.world = world
         self.keys = {name: Ed25519PrivateKey.generate() for name in ("factory", "scan", "admin")}
         self.changes = Changes(world.pool, poll_seconds=FAR_SECONDS, watchers=WATCHERS)
+        self.reader = BentReader(EvmReader(world.ground.web3))
         watch = Watch(world.store, self.changes)
         self.service = AnchorService(
             Intake(world.store),
@@ -48,6 +73,7 @@ class Door:
             proofs=world.proofs,
             watch=watch,
             listing=Listing(world.store, PageTokens(b"key")),
+            node=Node(self.reader, at_once=QUESTIONS),
         )
         self.settings = ServerSettings(
             listen_host="127.0.0.1", listen_port=free_port(), drain_seconds=0, grace_seconds=5

@@ -955,3 +955,366 @@ class Freeze(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Freeze: _TypeAlias = Freeze  # noqa: Y015
+
+@_typing.final
+class VerifyOnChainRequest(_message.Message):
+    """Which batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_ID_FIELD_NUMBER: _builtins.int
+    batch_id: _builtins.str
+    """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
+    def __init__(
+        self,
+        *,
+        batch_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyOnChainRequest: _TypeAlias = VerifyOnChainRequest  # noqa: Y015
+
+@_typing.final
+class VerifyOnChainResponse(_message.Message):
+    """What the contract says now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHOR_FIELD_NUMBER: _builtins.int
+    ANCHOR_ROOT_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    AGREES_FIELD_NUMBER: _builtins.int
+    anchor_root: _builtins.bytes
+    """The anchored root that the contract was asked about: 32 bytes; empty while the anchor is PENDING."""
+    registered: _builtins.bool
+    """Whether the contract has registered it."""
+    agrees: _builtins.bool
+    """Whether our records say the same: the same place, or that there is none yet."""
+    @_builtins.property
+    def anchor(self) -> Global___Anchor:
+        """The anchor, by our records."""
+
+    @_builtins.property
+    def location(self) -> Global___ChainLocation:
+        """Where, by the contract's event; absent when it is not registered."""
+
+    def __init__(
+        self,
+        *,
+        anchor: Global___Anchor | None = ...,
+        anchor_root: _builtins.bytes = ...,
+        registered: _builtins.bool = ...,
+        location: Global___ChainLocation | None = ...,
+        agrees: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agrees", b"agrees", "anchor", b"anchor", "anchor_root", b"anchor_root", "location", b"location", "registered", b"registered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyOnChainResponse: _TypeAlias = VerifyOnChainResponse  # noqa: Y015
+
+@_typing.final
+class GetTransactionRequest(_message.Message):
+    """Which transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TX_ID_FIELD_NUMBER: _builtins.int
+    tx_id: _builtins.str
+    """Its hash: 0x and 64 hex digits."""
+    def __init__(
+        self,
+        *,
+        tx_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tx_id", b"tx_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransactionRequest: _TypeAlias = GetTransactionRequest  # noqa: Y015
+
+@_typing.final
+class GetTransactionResponse(_message.Message):
+    """The transaction."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def registration(self) -> Global___Registration:
+        """The registration that it is for."""
+
+    def __init__(
+        self,
+        *,
+        registration: Global___Registration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["registration", b"registration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registration", b"registration"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTransactionResponse: _TypeAlias = GetTransactionResponse  # noqa: Y015
+
+@_typing.final
+class Registration(_message.Message):
+    """The registration of an anchored root by one transaction, which may have been signed several times."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANCHOR_ROOT_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    SENDER_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    anchor_root: _builtins.bytes
+    """The anchored root: 32 bytes."""
+    size: _builtins.int
+    """Roots under it."""
+    state: Global___AnchorState.ValueType
+    """How far it is."""
+    chain_id: _builtins.int
+    """EIP-155 chain id."""
+    contract: _builtins.str
+    """Address of the anchor contract: 0x and 40 hex digits, EIP-55."""
+    sender: _builtins.str
+    """Address of the account that pays: 0x and 40 hex digits, EIP-55."""
+    @_builtins.property
+    def location(self) -> Global___ChainLocation:
+        """Where it stands; from MINED on. Its transaction is one of the attempts, unless a restored backup lost it."""
+
+    @_builtins.property
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignedAttempt]:
+        """Everything ever signed for it, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        anchor_root: _builtins.bytes = ...,
+        size: _builtins.int = ...,
+        state: Global___AnchorState.ValueType = ...,
+        chain_id: _builtins.int = ...,
+        contract: _builtins.str = ...,
+        sender: _builtins.str = ...,
+        location: Global___ChainLocation | None = ...,
+        attempts: _abc.Iterable[Global___SignedAttempt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor_root", b"anchor_root", "attempts", b"attempts", "chain_id", b"chain_id", "contract", b"contract", "location", b"location", "sender", b"sender", "size", b"size", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Registration: _TypeAlias = Registration  # noqa: Y015
+
+@_typing.final
+class SignedAttempt(_message.Message):
+    """One signed transaction; of all that are signed for a registration at most one comes into a block and counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    NONCE_FIELD_NUMBER: _builtins.int
+    MAX_FEE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FEE_FIELD_NUMBER: _builtins.int
+    SIGN_TIME_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    """Hash of the transaction: 0x and 64 hex digits."""
+    nonce: _builtins.int
+    """Its nonce."""
+    max_fee: _builtins.int
+    """The most that it pays a unit of gas, in wei."""
+    priority_fee: _builtins.int
+    """The tip in that, in wei."""
+    @_builtins.property
+    def sign_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was signed."""
+
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When a node took it last; absent until one has."""
+
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        nonce: _builtins.int = ...,
+        max_fee: _builtins.int = ...,
+        priority_fee: _builtins.int = ...,
+        sign_time: _timestamp_pb2.Timestamp | None = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time", "sign_time", b"sign_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_fee", b"max_fee", "nonce", b"nonce", "priority_fee", b"priority_fee", "send_time", b"send_time", "sign_time", b"sign_time", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignedAttempt: _TypeAlias = SignedAttempt  # noqa: Y015
+
+@_typing.final
+class GetStatusRequest(_message.Message):
+    """No parameters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatusRequest: _TypeAlias = GetStatusRequest  # noqa: Y015
+
+@_typing.final
+class GetStatusResponse(_message.Message):
+    """How anchoring is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREEZE_FIELD_NUMBER: _builtins.int
+    PENDING_ROOTS_FIELD_NUMBER: _builtins.int
+    PENDING_SECONDS_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    BUILT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    MINED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    pending_roots: _builtins.int
+    """Roots without a tree."""
+    pending_seconds: _builtins.float
+    """Age of the oldest of them, in seconds."""
+    lag_seconds: _builtins.float
+    """Age of the oldest root that is not final, in seconds: how far anchoring lags."""
+    built: _builtins.int
+    """Transactions that are built and not signed."""
+    signed: _builtins.int
+    """Transactions that are signed and not sent."""
+    sent: _builtins.int
+    """Transactions that are sent and not mined."""
+    mined: _builtins.int
+    """Transactions that are mined and not final."""
+    @_builtins.property
+    def freeze(self) -> Global___Freeze:
+        """Whether it stands still."""
+
+    @_builtins.property
+    def account(self) -> Global___ChainAccount:
+        """The account, by the newest transaction; absent before the first."""
+
+    def __init__(
+        self,
+        *,
+        freeze: Global___Freeze | None = ...,
+        pending_roots: _builtins.int = ...,
+        pending_seconds: _builtins.float = ...,
+        lag_seconds: _builtins.float = ...,
+        built: _builtins.int = ...,
+        signed: _builtins.int = ...,
+        sent: _builtins.int = ...,
+        mined: _builtins.int = ...,
+        account: Global___ChainAccount | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "freeze", b"freeze"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "freeze", b"freeze", "lag_seconds", b"lag_seconds", "mined", b"mined", "pending_roots", b"pending_roots", "pending_seconds", b"pending_seconds", "sent", b"sent", "signed", b"signed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class ChainAccount(_message.Message):
+    """The account that pays for anchoring."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONTRACT_FIELD_NUMBER: _builtins.int
+    NEXT_NONCE_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    """EIP-155 chain id."""
+    address: _builtins.str
+    """Its address: 0x and 40 hex digits, EIP-55."""
+    contract: _builtins.str
+    """The contract that it writes to: 0x and 40 hex digits, EIP-55."""
+    next_nonce: _builtins.int
+    """One more than the highest nonce that a transaction of ours has."""
+    @_builtins.property
+    def chain(self) -> Global___ChainView:
+        """What the chain says now; absent when no node of that chain answers."""
+
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int = ...,
+        address: _builtins.str = ...,
+        contract: _builtins.str = ...,
+        next_nonce: _builtins.int = ...,
+        chain: Global___ChainView | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "chain", b"chain", "chain_id", b"chain_id", "contract", b"contract", "next_nonce", b"next_nonce"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainAccount: _TypeAlias = ChainAccount  # noqa: Y015
+
+@_typing.final
+class ChainView(_message.Message):
+    """What a node says now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: _builtins.int
+    BALANCE_FIELD_NUMBER: _builtins.int
+    USED_NONCES_FIELD_NUMBER: _builtins.int
+    MAX_FEE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FEE_FIELD_NUMBER: _builtins.int
+    head: _builtins.int
+    """Number of the newest block."""
+    balance: _builtins.str
+    """Balance of the account in wei, in decimal."""
+    used_nonces: _builtins.int
+    """Nonces of the account that stand in blocks."""
+    max_fee: _builtins.int
+    """The most that a transaction sent now should pay a unit of gas, in wei."""
+    priority_fee: _builtins.int
+    """The tip in that, in wei."""
+    def __init__(
+        self,
+        *,
+        head: _builtins.int = ...,
+        balance: _builtins.str = ...,
+        used_nonces: _builtins.int = ...,
+        max_fee: _builtins.int = ...,
+        priority_fee: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance", b"balance", "head", b"head", "max_fee", b"max_fee", "priority_fee", b"priority_fee", "used_nonces", b"used_nonces"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainView: _TypeAlias = ChainView  # noqa: Y015

@@ -85,6 +85,21 @@ class AnchorServiceStub:
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.SerializeToString,
                 response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.FromString,
                 _registered_method=True)
+        self.VerifyOnChain = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/VerifyOnChain',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainResponse.FromString,
+                _registered_method=True)
+        self.GetTransaction = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/GetTransaction',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionResponse.FromString,
+                _registered_method=True)
+        self.GetStatus = channel.unary_unary(
+                '/voketag.anchor.v1.AnchorService/GetStatus',
+                request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusRequest.SerializeToString,
+                response_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusResponse.FromString,
+                _registered_method=True)
         self.FreezeAnchoring = channel.unary_unary(
                 '/voketag.anchor.v1.AnchorService/FreezeAnchoring',
                 request_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.FreezeAnchoringRequest.SerializeToString,
@@ -198,6 +213,32 @@ class AnchorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def VerifyOnChain(self, request, context):
+        """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
+        root that is.
+
+        Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTransaction(self, request, context):
+        """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
+
+        Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatus(self, request, context):
+        """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def FreezeAnchoring(self, request, context):
         """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
         are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
@@ -270,6 +311,21 @@ def add_AnchorServiceServicer_to_server(servicer, server):
                     servicer.VerifyProof,
                     request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.FromString,
                     response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.SerializeToString,
+            ),
+            'VerifyOnChain': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyOnChain,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainResponse.SerializeToString,
+            ),
+            'GetTransaction': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTransaction,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionResponse.SerializeToString,
+            ),
+            'GetStatus': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatus,
+                    request_deserializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusRequest.FromString,
+                    response_serializer=voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusResponse.SerializeToString,
             ),
             'FreezeAnchoring': grpc.unary_unary_rpc_method_handler(
                     servicer.FreezeAnchoring,
@@ -553,6 +609,87 @@ class AnchorService:
             '/voketag.anchor.v1.AnchorService/VerifyProof',
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofRequest.SerializeToString,
             voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyOnChain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/VerifyOnChain',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.VerifyOnChainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTransaction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/GetTransaction',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetTransactionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatus(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.anchor.v1.AnchorService/GetStatus',
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusRequest.SerializeToString,
+            voketag_dot_anchor_dot_v1_dot_anchor__pb2.GetStatusResponse.FromString,
             options,
             channel_credentials,
             insecure,

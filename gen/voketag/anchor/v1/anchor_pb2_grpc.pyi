@@ -90,6 +90,19 @@ class AnchorServiceStub:
 
     Errors: VALIDATION_FAILED.
     """
+    VerifyOnChain: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.VerifyOnChainRequest, _anchor_pb2.VerifyOnChainResponse]
+    """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
+    root that is.
+
+    Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+    """
+    GetTransaction: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetTransactionRequest, _anchor_pb2.GetTransactionResponse]
+    """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
+
+    Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
+    """
+    GetStatus: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetStatusRequest, _anchor_pb2.GetStatusResponse]
+    """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
     FreezeAnchoring: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]
     """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
     are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
@@ -165,6 +178,19 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
 
     Errors: VALIDATION_FAILED.
     """
+    VerifyOnChain: _aio.UnaryUnaryMultiCallable[_anchor_pb2.VerifyOnChainRequest, _anchor_pb2.VerifyOnChainResponse]  # type: ignore[assignment]
+    """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
+    root that is.
+
+    Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+    """
+    GetTransaction: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetTransactionRequest, _anchor_pb2.GetTransactionResponse]  # type: ignore[assignment]
+    """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
+
+    Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
+    """
+    GetStatus: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetStatusRequest, _anchor_pb2.GetStatusResponse]  # type: ignore[assignment]
+    """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
     FreezeAnchoring: _aio.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]  # type: ignore[assignment]
     """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
     are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
@@ -297,6 +323,37 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: VALIDATION_FAILED.
         """
+
+    @_abc_1.abstractmethod
+    def VerifyOnChain(
+        self,
+        request: _anchor_pb2.VerifyOnChainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.VerifyOnChainResponse, _abc.Awaitable[_anchor_pb2.VerifyOnChainResponse]]:
+        """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
+        root that is.
+
+        Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+        """
+
+    @_abc_1.abstractmethod
+    def GetTransaction(
+        self,
+        request: _anchor_pb2.GetTransactionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.GetTransactionResponse, _abc.Awaitable[_anchor_pb2.GetTransactionResponse]]:
+        """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
+
+        Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatus(
+        self,
+        request: _anchor_pb2.GetStatusRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_anchor_pb2.GetStatusResponse, _abc.Awaitable[_anchor_pb2.GetStatusResponse]]:
+        """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
 
     @_abc_1.abstractmethod
     def FreezeAnchoring(

@@ -98,6 +98,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
     REASON_ANCHOR_STATE_CONFLICT: _Reason.ValueType  # 41
     """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
+    REASON_TRANSACTION_NOT_FOUND: _Reason.ValueType  # 42
+    """No anchoring transaction has this hash. NOT_FOUND."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -180,4 +182,6 @@ REASON_POSITION_LOST: Reason.ValueType  # 37
 """A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
 REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
 """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
+REASON_TRANSACTION_NOT_FOUND: Reason.ValueType  # 42
+"""No anchoring transaction has this hash. NOT_FOUND."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
