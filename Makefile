@@ -18,6 +18,8 @@ $(VENV)/.done: requirements/dev.txt pyproject.toml mesh/local/node/package-lock.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(BIN)/python tools/install_anvil.py
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	  echo "The tests of the page need Chromium, which is not here (on Debian: apt-get install chromium)."
 	@touch $@
 
 demo: setup ## The whole main job on real input, then leave the mesh up until Ctrl-C

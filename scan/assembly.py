@@ -21,8 +21,10 @@ from scan.card import Cards
 from scan.changes import Changes
 from scan.chunks import Streams
 from scan.config import ScanSettings
+from scan.cookie import Cookie
 from scan.counters import Counters
 from scan.direct import Direct
+from scan.document import Documents
 from scan.feed import Feed
 from scan.geography import FromDatabase, FromEdge, Geography, Nowhere
 from scan.journal import Journal
@@ -132,9 +134,9 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             watching.close()
 
         callers = Callers(salts, geography(settings))
-        service = ScanService(
-            verifier, streams, receipts, reports, watching, callers=callers, page=Page(), languages=read_languages()
-        )
+        cookie = Cookie(secure=settings.cookie_secure, entropy=os.urandom)
+        documents = Documents(Page(), read_languages(), cookie)
+        service = ScanService(verifier, streams, receipts, reports, watching, callers=callers, documents=documents)
         log = LedgerService(Log(pool, ledger, journal), verifier)
         registered = (
             (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -27,7 +28,28 @@ STEPS = (
     ("anchor_on_chain", "NOT_CHECKED", "not_checked"),
 )
 """What web/check.mjs can say of a receipt: the step, its outcome, and how the page marks it."""
+ICONS = (
+    ("genuine", "M5 12.5l4.5 5L19 7"),
+    ("passed", "M5 12.5l4.5 5L19 7"),
+    ("suspicious", "M12 5.5v8M12 18v.1"),
+    ("likely_copy", "M12 5.5v8M12 18v.1"),
+    ("blocked", "M6.5 6.5l11 11M17.5 6.5l-11 11"),
+    ("failed", "M6.5 6.5l11 11M17.5 6.5l-11 11"),
+    ("not_checked", "M6 12h12"),
+    ("download", "M12 4v11m-5-4.5l5 5 5-5M5 20h14"),
+    ("unknown", "M8.8 9.2a3.3 3.3 0 1 1 4.6 3c-.9.4-1.4 1-1.4 2v.3M12 18.4v.1"),
+    ("malformed", "M8.8 9.2a3.3 3.3 0 1 1 4.6 3c-.9.4-1.4 1-1.4 2v.3M12 18.4v.1"),
+)
+"""Lines on a ground of 24 by 24, by what they stand for."""
 SUSPECTED = frozenset({Verdict.SUSPICIOUS, Verdict.LIKELY_COPY, Verdict.BLOCKED})
+FACES = {f"VERDICT_{verdict.name}": verdict.value for verdict in Verdict}
+"""How the contract's JSON names what the page calls by a face."""
+HARMLESS = (".ordinary", ".possible", ".inside", ".none", ".not_checked")
+"""How the texts of factors end that found nothing."""
+REPORTABLE = re.compile(r"[^\x00-\x1f\x7f]{1,128}")
+"""What the contract takes for the code of a report."""
+KINDS = ("LOOKS_FAKE", "BOUGHT_FROM_STRANGER", "PACK_DIFFERS", "OTHER")
+PHOTOS = "image/jpeg,image/png,image/webp,image/heic,image/avif"
 IMPORT = re.compile(r"^import .*\n", re.MULTILINE)
 NAMED = ("name", "gtin", "market")
 BUILT = frozenset({"ANCHORING", ANCHORED})
@@ -45,9 +67,11 @@ class Page:
         )
         self._template = environment.get_template("page.html")
         self._style = (templates / "page.css").read_text(encoding="utf-8")
-        self._script = one_script(WEB)
+        self._script = "".join((WEB / name).read_text(encoding="utf-8") for name in ("scan.mjs", "report.mjs"))
+        self._check = one_script(WEB)
         self.policy = (
-            f"default-src 'none'; style-src {_source(self._style)}; script-src {_source(self._script)}; img-src data:; "
+            f"default-src 'none'; style-src {_source(self._style)}; "
+            f"script-src {_source(self._script)} {_source(self._check)}; img-src data:; "
             # Readers name the node that their browser asks.
             "connect-src 'self' https: http://localhost:* http://127.0.0.1:*; "
             "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -56,12 +80,13 @@ class Page:
     def write(self, text: str, answer: Answer | None, language: Language) -> bytes:
         """The page of what was found under `text`, in UTF-8; without an answer the text is no code."""
         code = fold(text)
+        face = answer.judgement.verdict.value if answer else "malformed"
         card = answer.card if answer else None
         groups = [code[start : start + GROUP] for start in range(0, len(code), GROUP)]
         html = self._template.render(
             t=language.texts,
             language=language,
-            face=answer.judgement.verdict.value if answer else "malformed",
+            face=face,
             answer=answer,
             card=card,
             attributes=_attributes(card, language) if card else (),
@@ -71,8 +96,14 @@ class Page:
             receipt=f"/api/receipt/{code}" if card and card.batch_state in BUILT else None,
             withdrawn=card is not None and card.batch_state in REFUSED,
             steps=STEPS,
+            icons=ICONS,
+            told=_told(code, face, answer, language) if answer else None,
+            kinds=KINDS,
+            photos=PHOTOS,
+            reportable=code if answer else text if REPORTABLE.fullmatch(text) else "",
             style=Markup(self._style),  # noqa: S704 - our own file
             script=Markup(self._script),  # noqa: S704 - our own files
+            check=Markup(self._check),  # noqa: S704 - our own files
         )
         return html.encode()
 
@@ -109,6 +140,25 @@ def _found(answer: Answer, language: Language) -> list[str]:
         for factor in answer.assessment.factors
         if factor.score
     ]
+
+
+def _told(code: str, face: str, answer: Answer, language: Language) -> dict[str, Any]:
+    """What web/scan.mjs needs to say what the scan's answer says."""
+    wanted = ("verdict.", "checks.", "history.one", "history.other", "risk.", "date")
+    return {
+        "code": code,
+        "face": face,
+        "faces": FACES,
+        "suspected": sorted(verdict.value for verdict in SUSPECTED),
+        "card": answer.card is not None,
+        "count": answer.history.count if answer.history else 0,
+        "months": language.months,
+        "texts": {
+            key: text
+            for key, text in language.texts.items()
+            if key.startswith(wanted) and not (key.startswith("risk.") and key.endswith(HARMLESS))
+        },
+    }
 
 
 def _checks(answer: Answer) -> list[tuple[str, str]]:

@@ -15,8 +15,7 @@ from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, pee
 from scan import convert
 from scan.caller import Callers
 from scan.chunks import Streams
-from scan.language import Language, preferred
-from scan.page import Page
+from scan.document import Documents
 from scan.receipt import Receipts
 from scan.reports import Reports
 from scan.verify import Verifier
@@ -37,8 +36,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         watching: Watching,
         *,
         callers: Callers,
-        page: Page,
-        languages: Mapping[str, Language],
+        documents: Documents,
     ) -> None:
         self._verifier = verifier
         self._callers = callers
@@ -46,8 +44,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self._receipts = receipts
         self._reports = reports
         self._watching = watching
-        self._page = page
-        self._languages = languages
+        self._documents = documents
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         """Records a scan and gives its verdict."""
@@ -98,21 +95,13 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
 
     async def GetPage(self, request: scan_pb2.GetPageRequest, context: Context) -> HttpBody:
         """Gives the page in the reader's language."""
-        tag = preferred(_metadata(context).get("accept-language", ""), tuple(self._languages))
         try:
             answer = await self._verifier.look(request.token)
         except TokenMalformed:
             answer = None
-        await context.send_initial_metadata(
-            (
-                ("cache-control", "no-store"),
-                ("content-language", tag),
-                ("content-security-policy", self._page.policy),
-                ("vary", "accept-language"),
-            )
-        )
-        page = self._page.write(request.token, answer, self._languages[tag])
-        return convert.body("text/html; charset=utf-8", page)
+        document = self._documents.write(request.token, answer, _metadata(context))
+        await context.send_initial_metadata(document.headers)
+        return convert.body("text/html; charset=utf-8", document.html)
 
 
 def _address(metadata: Mapping[str, str], context: Context) -> str:

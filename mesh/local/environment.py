@@ -54,6 +54,7 @@ class Environment:
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
             "LEDGER_ORIGIN": LEDGER_ORIGIN,
             "LEDGER_KEY_FILE": self.secrets.ledger_key,
+            "COOKIE_SECURE": 0,
         }
 
     def _factory(self) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """GetPage through the public door: a page for every text, in three languages, that counts nothing."""
 
+import re
 from typing import Any
 
 import pytest
@@ -45,7 +46,7 @@ async def test_looking_counts_nothing(stub: Stub, database: Database) -> None:
         assert texts["history.none"] in (await page(stub, token))[1]
     assert (await verify(stub, token)).first_scan
     await verify(stub, token)
-    assert "<strong>2</strong> scans" in (await page(stub, token))[1]
+    assert '<strong data-say="count">2</strong> <span data-say="scans">scans</span>' in (await page(stub, token))[1]
 
 
 async def test_each_verdict_has_its_page(stub: Stub, database: Database) -> None:
@@ -63,5 +64,22 @@ async def test_each_verdict_has_its_page(stub: Stub, database: Database) -> None
     }
     for text, face in pages.items():
         html = (await page(stub, text))[1]
-        assert f'<h1 id="verdict">{texts[f"verdict.{face}.title"]}</h1>' in html, text
-        assert "<script" not in html
+        assert f'<h1 id="verdict" data-say="title">{texts[f"verdict.{face}.title"]}</h1>' in html, text
+        assert "<script>alert" not in html
+
+
+async def test_a_browser_is_named_once(stub: Stub, database: Database) -> None:
+    token = (await database.batch()).tokens[0]
+
+    async def named(cookie: str, text: str = token) -> str:
+        call = stub.GetPage(scan_pb2.GetPageRequest(token=text), metadata=(*anywhere(), ("cookie", cookie)))
+        return str(dict(await call.initial_metadata()).get("set-cookie", ""))
+
+    given = await named("")
+    assert re.fullmatch("vt_install=[0-9a-f]{32}; Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax", given)
+    name = given.partition(";")[0]
+    assert not await named(f"a=b; {name}; c=d")
+    for malformed in (name[:-1], name.upper(), f"{name}0", "vt_install=", f"x{name}", "vt_install=é".encode().hex()):
+        assert (await named(malformed)).partition(";")[0] not in ("", name), malformed
+    assert not await named("", "nonsense"), "what is no code is not scanned"
+    assert await named("", token_of(new_id()))

@@ -189,6 +189,7 @@ class Service:
             "VOKETAG_LEDGER_CHECKPOINT_SECONDS": "0.1",
             "VOKETAG_CODE_PER_SECOND": "100000",
             "VOKETAG_PLACES": "edge",
+            "VOKETAG_COOKIE_SECURE": "0",
             "VOKETAG_DRAIN_SECONDS": "0",
             "VOKETAG_GRACE_SECONDS": "1",
             **settings,

@@ -1,7 +1,9 @@
 """The page: sound HTML, a policy that its own parts keep, and no text that escapes."""
 
 import base64
+import gzip
 import hashlib
+import json
 import re
 import subprocess
 from datetime import UTC, datetime
@@ -11,12 +13,14 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from voketag.scan.v1 import scan_pb2
 
 from scan.card import Card, Found
 from scan.counters import History
+from scan.factors import FactorName
 from scan.language import Language, read_languages
 from scan.page import Page
-from scan.verdict import UNKNOWN, judge
+from scan.verdict import UNKNOWN, Outcome, judge
 from scan.verify import Answer
 from tests.nodejs import node
 from trust.keyring import KeyState
@@ -27,6 +31,7 @@ NOW = datetime(2026, 11, 22, 21, 30, tzinfo=UTC)
 PRODUCT = UUID("019aab12-3456-7abc-8def-0123456789ab")
 CODE = "04" * 25
 HOSTILE = """"><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}'&amp;"""
+UNSEEN = {"style", "script"}
 VOID = {"meta", "link", "path", "img", "br", "input"}
 
 
@@ -35,10 +40,13 @@ class Document(HTMLParser):
 
     def __init__(self, page: bytes) -> None:
         super().__init__(convert_charrefs=True)
+        self.source = page.decode()
         self.open: list[str] = []
+        self.hidden: list[bool] = []
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.parts: list[tuple[str, str]] = []
-        self.feed(page.decode())
+        self.shown: list[str] = []
+        self.feed(self.source)
         self.close()
         assert not self.open
 
@@ -46,27 +54,35 @@ class Document(HTMLParser):
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
         if tag not in VOID:
             self.open.append(tag)
+            self.hidden.append("hidden" in dict(attrs) or tag in UNSEEN or any(self.hidden))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {name: value or "" for name, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
+        self.hidden.pop()
 
     def handle_data(self, data: str) -> None:
         if self.open:
             self.parts.append((self.open[-1], data))
+            self.shown += [] if self.hidden[-1] else [data]
 
     def within(self, tag: str) -> list[str]:
         return [data for parent, data in self.parts if parent == tag]
+
+    def bodies(self, tag: str, **attributes: str) -> list[str]:
+        """What is in the elements of this name with exactly these attributes; each holds text alone."""
+        opening = " ".join((tag, *(f'{name}="{value}"' for name, value in attributes.items())))
+        return re.findall(f"<{opening}>(.*?)</{tag}>", self.source, re.DOTALL)
 
     def all(self, tag: str) -> list[dict[str, str]]:
         return [attributes for name, attributes in self.elements if name == tag]
 
     @property
     def text(self) -> str:
-        shown = [data for parent, data in self.parts if parent not in ("style", "script")]
-        return " ".join(" ".join(shown).split())
+        """What is to be seen without a script."""
+        return " ".join(" ".join(self.shown).split())
 
 
 def card(state: str = "COMPLETED", **attributes: str) -> Card:
@@ -111,7 +127,7 @@ def test_every_page_is_sound_and_accessible(case: str, language: Language) -> No
     assert all(attributes.get("aria-hidden") == "true" for attributes in document.all("svg"))
     levels = [int(tag[1]) for tag, _ in document.elements if tag in {"h1", "h2", "h3"}]
     assert all(after <= before + 1 for before, after in pairwise(levels))
-    assert len(page) <= 30 * 1024
+    assert len(gzip.compress(page)) <= 30 * 1024
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -119,16 +135,17 @@ def test_the_policy_allows_the_page_and_nothing_else(case: str) -> None:
     page = PAGE.write(CODE, CASES[case], LANGUAGES["en"])
     document = Document(page)
     policy = dict(part.strip().split(" ", 1) for part in PAGE.policy.split(";"))
-    for element in ("style", "script"):
-        text = "".join(document.within(element))
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        assert not text or policy[f"{element}-src"] == f"'sha256-{digest}'"
+    [style] = document.bodies("style")
+    assert policy["style-src"] == _source(style)
+    allowed = policy["script-src"].split()
+    assert [_source(script) for script in document.bodies("script", type="module")] == allowed[: 1 + bool(_links(case))]
     assert policy["default-src"] == "'none'"
     assert "unsafe" not in PAGE.policy
     names = {name for _, attributes in document.elements for name in attributes}
     assert "style" not in names
     assert not {name for name in names if name.startswith("on")}
-    assert document.all("script") == ([{"type": "module"}] if _links(case) else [])
+    kinds = [script["type"] for script in document.all("script")]
+    assert kinds == ["application/json"] * (CASES[case] is not None) + ["module"] * (1 + bool(_links(case)))
     addresses = [a.get("href", a.get("src", "")) for tag, a in document.elements if tag in {"link", "img", "a"}]
     assert all(address.startswith(("#", "data:", f"/api/receipt/{CODE}")) for address in addresses)
     assert b"url(" not in page
@@ -140,7 +157,7 @@ def test_hostile_attributes_stay_text(field: str) -> None:
     hostile = Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
     judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, NOW))
     document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, NOW), NOW), LANGUAGES["en"]))
-    assert document.within("script") == Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).within("script")
+    assert document.all("script") == Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).all("script")
     assert not document.all("img")
     assert document.within("dd").count(HOSTILE) == 2
 
@@ -148,8 +165,9 @@ def test_hostile_attributes_stay_text(field: str) -> None:
 def test_hostile_text_in_the_link_stays_text() -> None:
     document = Document(PAGE.write(HOSTILE[:50], None, LANGUAGES["en"]))
     assert HOSTILE[:50] in document.text
-    assert not document.all("script")
-    assert len(Document(PAGE.write("<" * 512, None, LANGUAGES["en"])).text) < 512
+    assert [script["type"] for script in document.all("script")] == ["module"]
+    assert document.all("form")[0]["data-code"] == HOSTILE[:50]
+    assert "<" * 61 not in Document(PAGE.write("<" * 512, None, LANGUAGES["en"])).text
 
 
 def test_what_is_said_of_a_genuine_code() -> None:
@@ -169,11 +187,12 @@ def test_a_receipt_is_offered_where_there_is_one() -> None:
     assert _links("first") == _links("cancelled") == _links("unknown") == _links("degraded") == []
 
 
-def test_the_script_is_one_module_that_imports_nothing(tmp_path: Path) -> None:
-    script = "".join(Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).within("script"))
-    assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
-    (tmp_path / "page.mjs").write_text(script)
-    subprocess.run([node(), "--check", str(tmp_path / "page.mjs")], check=True, timeout=60)
+def test_the_scripts_are_modules_that_import_nothing(tmp_path: Path) -> None:
+    document = Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"]))
+    for number, script in enumerate(document.bodies("script", type="module")):
+        assert not re.search(r"^(import|export)\b", script, re.MULTILINE)
+        (tmp_path / f"{number}.mjs").write_text(script)
+        subprocess.run([node(), "--check", str(tmp_path / f"{number}.mjs")], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
@@ -199,6 +218,38 @@ def test_a_revoked_key_and_a_withdrawn_batch_warn_alike() -> None:
         said = Document(PAGE.write(CODE, CASES[case], LANGUAGES["en"])).text
         assert LANGUAGES["en"].texts["verdict.blocked.title"] in said
         assert LANGUAGES["en"].texts[failed] in said
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))
+def test_the_scan_s_answer_can_be_said(language: Language) -> None:
+    """Every verdict, outcome and finding has its text beside the page's script, and its icon."""
+    document = Document(PAGE.write(CODE, CASES["genuine"], language))
+    [text] = re.findall(r'<script type="application/json" id="told">(.*?)</script>', document.source)
+    told = json.loads(text)
+    assert told["code"] == CODE
+    assert told["faces"] == {name: name[8:].lower().removesuffix("_code") for name in scan_pb2.Verdict.keys()[1:]}
+    parts = {f"verdict.{face}.{part}" for face in told["faces"].values() for part in ("title", "lead", "advice")}
+    codes = ("ordinary", "possible", "inside", "none", "not_checked")
+    harmless = {f"risk.{name.value}.{code}" for name in FactorName for code in codes}
+    marks = [outcome.value for outcome in Outcome]
+    checks = {f"checks.{name}.{mark}" for name in ("tag", "product", "scan_history", "anchor") for mark in marks}
+    found = {key for key in language.texts if key.startswith("risk.") and key.count(".") == 2} - harmless
+    others = {"history.one", "history.other", "date", *(f"checks.{mark}" for mark in marks)}
+    assert told["texts"].keys() >= parts | checks | found | others
+    icons = {symbol["id"] for symbol in document.all("symbol")}
+    assert icons >= {f"icon-{name}" for name in (*told["faces"].values(), *marks)}
+
+
+def test_hostile_text_in_what_the_script_reads_stays_text() -> None:
+    answer = CASES["genuine"]
+    page = PAGE.write(CODE, answer, Language("en", LANGUAGES["en"].texts | {"date": HOSTILE}, ("",) * 12))
+    [told] = re.findall(b'<script type="application/json" id="told">(.*?)</script>', page)
+    assert json.loads(told)["texts"]["date"] == HOSTILE
+    assert not set(b"<>&'") & set(told)
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _links(case: str) -> list[str]:
