@@ -111,7 +111,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         cards = Cards(store.cards, clock, Presence("PostgreSQL"), changes, limits=settings.card_limits)
         stack.push_async_callback(cards.close)
         anchor = AnchorPeer(await stack.enter_async_context(client.channel(settings.anchor_target)))
-        receipts = Receipts(store.tree, Proofs(anchor.proof, clock, capacity=settings.proof_capacity))
+        receipts = Receipts(cards.find, store.tree, Proofs(anchor.proof, clock, capacity=settings.proof_capacity))
         ledger = Ledger(settings.ledger_origin)
         journal = Journal(ledger)
         direct = Direct(pool, journal, Judging(settings.weights), entropy=os.urandom)

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
-from mesh.errors import ReceiptNotReady
-from scan.card import Card
+from mesh.errors import DependencyUnavailable, ProductNotFound, ReceiptNotReady
+from scan.card import Card, CardsAwayError, Found
 from scan.proof import Proofs
 from trust.receipt import ProductPart, Receipt, TreePart, verify
 from trust.tiles import Tile, inclusion_path_from_tiles
@@ -24,6 +24,10 @@ ReadTree = Callable[[UUID], Awaitable[Tree | None]]
 """Reads the tree around a product; None until it is built. Raises DependencyUnavailable."""
 
 
+FindCard = Callable[[bytes], Awaitable[Found]]
+"""Finds the card of a product, by id of 16 bytes. Raises CardsAwayError."""
+
+
 class ReceiptUnsoundError(Exception):
     """What the factory and the anchor service say does not make a receipt that verifies: a mistake of ours."""
 
@@ -31,9 +35,20 @@ class ReceiptUnsoundError(Exception):
 class Receipts:
     """Writes receipts, and hands out none that its holder would find wrong."""
 
-    def __init__(self, read_tree: ReadTree, proofs: Proofs) -> None:
+    def __init__(self, find_card: FindCard, read_tree: ReadTree, proofs: Proofs) -> None:
+        self._find_card = find_card
         self._read_tree = read_tree
         self._proofs = proofs
+
+    async def card(self, product_id: UUID, factory_id: UUID | None) -> Card:
+        """The card of a factory's product; None means anybody's. Raises ProductNotFound, DependencyUnavailable."""
+        try:
+            card = (await self._find_card(product_id.bytes)).card
+        except CardsAwayError as error:
+            raise DependencyUnavailable(dependency="PostgreSQL") from error
+        if card is None or factory_id not in (None, card.factory_id):
+            raise ProductNotFound
+        return card
 
     async def write(self, card: Card) -> bytes:
         """The receipt of a product as canonical JSON, PENDING until the batch's anchor is final.

@@ -93,6 +93,14 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         await context.send_initial_metadata((("cache-control", "no-store"),))
         return convert.body("application/json", receipt)
 
+    async def GetProductProof(self, request: scan_pb2.GetProductProofRequest, context: Context) -> HttpBody:
+        """Gives a factory the receipt of its product."""
+        principal = caller()
+        owner = principal.uuid if principal.kind == "factory" else None
+        receipt = await self._receipts.write(await self._receipts.card(UUID(request.product_id), owner))
+        await context.send_initial_metadata((("cache-control", "no-store"),))
+        return convert.body("application/json", receipt)
+
     async def GetPage(self, request: scan_pb2.GetPageRequest, context: Context) -> HttpBody:
         """Gives the page in the reader's language."""
         try:

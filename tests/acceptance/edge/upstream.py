@@ -92,6 +92,10 @@ class Canned(
         self.seen(context)
         return HttpBody(content_type="application/json", data=b'{"receipt": 1}')
 
+    async def GetProductProof(self, request: scan_pb2.GetProductProofRequest, context: Context) -> HttpBody:
+        self.seen(context)
+        return HttpBody(content_type="application/json", data=b'{"receipt": 1}')
+
     async def GetPage(self, request: scan_pb2.GetPageRequest, context: Context) -> HttpBody:
         self.seen(context)
         await context.send_initial_metadata((("content-security-policy", PAGE_POLICY),))

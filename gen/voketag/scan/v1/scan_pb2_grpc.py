@@ -66,6 +66,11 @@ class ScanServiceStub:
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetReceiptRequest.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.GetProductProof = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/GetProductProof',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetProductProofRequest.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.GetPage = channel.unary_unary(
                 '/voketag.scan.v1.ScanService/GetPage',
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetPageRequest.SerializeToString,
@@ -146,6 +151,20 @@ class ScanServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetProductProof(self, request, context):
+        """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
+        its batch's root, from there to the anchored root, and the place of that on the chain once it is final
+        (`application/json`, docs/encodings.md).
+
+        Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
+        DEPENDENCY_UNAVAILABLE.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPage(self, request, context):
         """GetPage gives the consumer page (`text/html`) in the language that `accept-language` prefers: en, pt-BR or es.
         It records no scan, so that link previews do not count. Every text gets a page.
@@ -187,6 +206,11 @@ def add_ScanServiceServicer_to_server(servicer, server):
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
                     request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetReceiptRequest.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'GetProductProof': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProductProof,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetProductProofRequest.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
             'GetPage': grpc.unary_unary_rpc_method_handler(
@@ -357,6 +381,33 @@ class ScanService:
             target,
             '/voketag.scan.v1.ScanService/GetReceipt',
             voketag_dot_scan_dot_v1_dot_scan__pb2.GetReceiptRequest.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProductProof(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/GetProductProof',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.GetProductProofRequest.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,
             channel_credentials,

@@ -79,6 +79,16 @@ class ScanServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    GetProductProof: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetProductProofRequest, _httpbody_pb2.HttpBody]
+    """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
+    its batch's root, from there to the anchored root, and the place of that on the chain once it is final
+    (`application/json`, docs/encodings.md).
+
+    Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
+    DEPENDENCY_UNAVAILABLE.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     GetPage: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetPageRequest, _httpbody_pb2.HttpBody]
     """GetPage gives the consumer page (`text/html`) in the language that `accept-language` prefers: en, pt-BR or es.
     It records no scan, so that link previews do not count. Every text gets a page.
@@ -133,6 +143,16 @@ class ScanServiceAsyncStub(ScanServiceStub):
     can check without us. It records no scan.
 
     Errors: TOKEN_MALFORMED, PRODUCT_NOT_FOUND, RECEIPT_NOT_READY, DEPENDENCY_UNAVAILABLE.
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    GetProductProof: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetProductProofRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
+    its batch's root, from there to the anchored root, and the place of that on the chain once it is final
+    (`application/json`, docs/encodings.md).
+
+    Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
+    DEPENDENCY_UNAVAILABLE.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
@@ -223,6 +243,22 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         can check without us. It records no scan.
 
         Errors: TOKEN_MALFORMED, PRODUCT_NOT_FOUND, RECEIPT_NOT_READY, DEPENDENCY_UNAVAILABLE.
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def GetProductProof(
+        self,
+        request: _scan_pb2.GetProductProofRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
+        its batch's root, from there to the anchored root, and the place of that on the chain once it is final
+        (`application/json`, docs/encodings.md).
+
+        Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
+        DEPENDENCY_UNAVAILABLE.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
