@@ -105,6 +105,10 @@ class KeySettings(RecordSettings):
         return Signer.from_text(self.ledger_key.get_secret_value().strip())
 
 
+class AuditSettings(RecordSettings, LogSettings, DatabaseSettings):
+    """Everything that `python -m scan audit` and `replay` need; the role may only read."""
+
+
 class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings):
     """Everything that `python -m scan journal` needs."""
 

@@ -23,6 +23,7 @@ class Lazy(click.Group):
         "webhook": "mesh.cli.webhooks",
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
+        "audit-ledger": "mesh.cli.ledger",
         "chain": "mesh.cli.processes",
         "migrate": "mesh.cli.processes",
         "worker": "mesh.cli.processes",
@@ -44,7 +45,8 @@ class Lazy(click.Group):
             raise click.ClickException(
                 f"`voketag {cmd_name}` needs the package {error.name}: pip install 'voketag[service,local]'"
             ) from error
-        command: click.Command = getattr(module, f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
         return command
 
 
