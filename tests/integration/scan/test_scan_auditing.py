@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -42,11 +41,13 @@ async def write(world: World, count: int) -> None:
 
 
 @pytest.fixture
-async def ledger(world: World) -> AsyncIterator[World]:
+async def ledger(world: World) -> World:
     await write(world, ROWS)
-    yield world
+    return world
 
 
+COPY = "CREATE TEMP TABLE one AS SELECT * FROM scan.events WHERE ledger_index = 20"
+BACK = "INSERT INTO scan.events SELECT * FROM one"
 DAMAGES = {
     "edited": (
         "UPDATE scan.events SET verdict = verdict % 4 + 1 WHERE ledger_index = 300",
@@ -59,13 +60,11 @@ DAMAGES = {
         ["ENTRY_MOVED 10 (event ", "ENTRY_MOVED 400 (event "],
     ),
     "inserted": (
-        "CREATE TEMP TABLE one AS SELECT * FROM scan.events WHERE ledger_index = 20;"
-        " UPDATE one SET product_id = gen_random_uuid(); INSERT INTO scan.events SELECT * FROM one",
+        f"{COPY}; UPDATE one SET product_id = gen_random_uuid(); {BACK}",
         ["ENTRY_INSERTED 20 (event "],
     ),
     "appended": (
-        "CREATE TEMP TABLE one AS SELECT * FROM scan.events WHERE ledger_index = 20;"
-        " UPDATE one SET product_id = gen_random_uuid(), ledger_index = 9999; INSERT INTO scan.events SELECT * FROM one",
+        f"{COPY}; UPDATE one SET product_id = gen_random_uuid(), ledger_index = 9999; {BACK}",
         ["ENTRY_INSERTED 9999 (event "],
     ),
     "personal": (
@@ -81,8 +80,8 @@ DAMAGES = {
         ["CHECKPOINT_REFUSED 0"],
     ),
     "cut": (
-        "DELETE FROM scan.events WHERE ledger_index >= 512; DELETE FROM scan.ledger_tiles WHERE level = 0 AND number = 2;"
-        " UPDATE scan.ledger SET size = 512",
+        """DELETE FROM scan.events WHERE ledger_index >= 512;
+           DELETE FROM scan.ledger_tiles WHERE level = 0 AND number = 2; UPDATE scan.ledger SET size = 512""",
         [f"CHECKPOINT_AHEAD {ROWS}: there are only 512 entries"],
     ),
 }
