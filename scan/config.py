@@ -114,6 +114,8 @@ class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
     anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
+    factory_target: str = Field(min_length=1, description="gRPC target of the factory service")
+    suspicion_again_seconds: float = Field(default=10.0, gt=0, description="until a suspicion is sent once more")
     ledger_checkpoint_seconds: float = Field(default=10.0, ge=0.1, le=10, description="between checkpoints, at most")
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")

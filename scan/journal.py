@@ -18,6 +18,8 @@ from trust.ledger import NOT_SCORED, Event, Opening
 COLUMNS = (*Row._fields, "ledger_index")
 PAGE = 1_000
 LAST_PLACE = (1 << 63) - 1
+SUSPECTED = (2, 3)
+"""The verdicts that factories are told of, as the contract numbers them: SUSPICIOUS and LIKELY_COPY."""
 LEAD_KEY = 0x766F6B6A
 """The advisory lock of the writer that works."""
 
@@ -127,7 +129,23 @@ class Journal:
         await connection.copy_records_to_table(
             "events", records=[(*row, first + place) for place, row in enumerate(rows)], columns=COLUMNS
         )
+        await self._suspect(connection, rows)
         return len(rows)
+
+    async def _suspect(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """What the factory is to be told of these events, which must not be there without it."""
+        found = {
+            (row.product_id, row.verdict, row.at.date()): row for row in reversed(rows) if row.verdict in SUSPECTED
+        }
+        if found:
+            await self._sql.insert_suspicions(
+                connection,
+                product_ids=[product_id for product_id, _, _ in found],
+                verdicts=[verdict for _, verdict, _ in found],
+                days=[day for _, _, day in found],
+                event_ids=[row.event_id for row in found.values()],
+                risks=[row.risk for row in found.values()],
+            )
 
     async def _missing(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
         if not rows:

@@ -1,4 +1,4 @@
-"""What scan has in PostgreSQL: the factory's views, which it reads, the days' salts, reports, and scans to watch."""
+"""What scan has in PostgreSQL: the views of the factory, which it reads, salts, reports, scans to watch, suspicions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -20,6 +20,7 @@ from scan.card import Card
 from scan.receipt import Tree
 from scan.report import Report
 from scan.risk import RiskError, Weights
+from scan.suspicion import Suspicion, message_codes
 from scan.watching import LiveScan
 from trust.tiles import Tile
 
@@ -122,6 +123,26 @@ class Store:
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
                 return [_scan(row) async for row in self._sql.scans_between(connection, **places)]
 
+    async def claim_suspicions(self, seconds: float, count: int) -> Sequence[Suspicion]:
+        """See scan.suspicion.Outbox."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                rows = self._sql.claim_suspicions(connection, seconds=seconds, count=count)
+                return [_suspicion(row) async for row in rows]
+
+    async def settle_suspicion(self, suspicion: Suspicion, refusal: str | None) -> None:
+        """See scan.suspicion.Outbox."""
+        row = {"product_id": suspicion.product_id, "verdict": suspicion.verdict, "day": suspicion.day}
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                await self._sql.settle_suspicion(connection, refusal=refusal, **row)
+
+    async def forget_suspicions(self, days: int) -> None:
+        """See scan.suspicion.Outbox."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                await self._sql.forget_suspicions(connection, days=days)
+
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection in a transaction that commits when the block ends well, and ends with it when that takes long.
@@ -193,6 +214,11 @@ def _card(row: Any) -> Card:
 def _scan(row: Any) -> LiveScan:
     names = "event_id", "product_id", "batch_id", "factory_id", "at", "country", "verdict", "risk", "leading_factor"
     return LiveScan(row["ledger_index"], *[row[name] for name in names])
+
+
+def _suspicion(row: Any) -> Suspicion:
+    codes = message_codes(row["factors"], row["facts"])
+    return Suspicion(row["product_id"], row["verdict"], row["day"], row["event_id"], row["risk"] or 0, codes)
 
 
 @lru_cache(maxsize=1_024)

@@ -18,8 +18,10 @@ from scan.journal import Journal
 from scan.journal import Ledger as JournalLedger
 from scan.ledger import Ledger
 from scan.metrics import LedgerMetrics, Metrics
-from scan.peers import AnchorPeer
+from scan.peers import AnchorPeer, FactoryPeer
+from scan.store import Store
 from scan.stream import Stream
+from scan.suspicion import Sender
 from scan.writer import Pace, Writer
 
 log = structlog.get_logger()
@@ -39,6 +41,10 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
         stack.push_async_callback(shared.aclose)
         tokens = ServiceTokens("scan", settings.service_key.get_secret_value(), clock)
         anchor = await stack.enter_async_context(client.peer(settings.anchor_target, tokens=tokens, service="anchor"))
+        factory = await stack.enter_async_context(
+            client.peer(settings.factory_target, tokens=tokens, service="factory")
+        )
+        sender = Sender(Store(pool), FactoryPeer(factory).tell, again=settings.suspicion_again_seconds)
         writer = Writer(
             pool,
             Stream(shared),
@@ -65,5 +71,7 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
             group.create_task(writer.watch(stop))
             group.create_task(writer.keep_months(stop, ahead=settings.months_ahead, kept=settings.retention_months))
             group.create_task(checkpoints.run(stop))
+            group.create_task(sender.run(stop))
+            group.create_task(sender.forget(stop))
             log.info("writing")
     log.info("stopped")

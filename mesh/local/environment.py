@@ -55,6 +55,7 @@ class Environment:
             "LEDGER_ORIGIN": LEDGER_ORIGIN,
             "LEDGER_KEY_FILE": self.secrets.ledger_key,
             "COOKIE_SECURE": 0,
+            "FACTORY_TARGET": f"{LOOPBACK}:{self.ports['factory']}",
         }
 
     def _factory(self) -> dict[str, object]:

@@ -74,3 +74,29 @@ def test_completed_batch_is_told_and_signed(mesh: Mesh, api_key: str, listener: 
     wait_until(lambda: states() == ["DELIVERY_STATE_DELIVERED"])
     disabled = post(f"/v1/webhooks/{endpoint_id}/disable")
     assert disabled["endpoint"]["disableReason"] == "DISABLE_REASON_REQUESTED"
+
+
+def test_a_suspicious_scan_is_told_to_the_factory(mesh: Mesh, api_key: str, listener: Listener) -> None:
+    def post(path: str, **body: Any) -> Any:
+        body.setdefault("requestId", str(uuid4()))
+        answer = mesh.ask("POST", path, json.dumps(body).encode(), {"x-api-key": api_key})
+        assert answer.status == 200, answer
+        return answer.json
+
+    url = f"http://127.0.0.1:{listener.server_port}/hook"
+    created = post("/v1/webhooks", url=url, eventTypes=["EVENT_TYPE_FRAUD_SUSPECTED"])
+    order = mesh.order(api_key, 2)
+    mesh.completed(api_key, order.batch.batch_id)
+    product = order.products[0]
+    for state in ("ACTIVATED", "SHIPPED", "SOLD", "CONSUMED"):
+        ids = {"productIds": [product.product_id]}
+        post("/v1/products/change", toState=f"PRODUCT_STATE_{state}", ids=ids)
+    wait_until(lambda: mesh.verify(product.token).json["verdict"] == "VERDICT_SUSPICIOUS")
+    mesh.verify(product.token)
+    wait_until(lambda: len(listener.received) > 0)
+    event = json.loads(listener.received[0][1])
+    assert (event["type"], event["data"]["productId"]) == ("fraud.suspected", product.product_id)
+    assert (event["data"]["verdict"], event["data"]["riskScore"]) == ("SUSPICIOUS", 60)
+    assert event["data"]["messageCodes"] == ["risk.lifecycle.consumed"]
+    post(f"/v1/webhooks/{created['endpoint']['endpointId']}/disable")
+    assert len(listener.received) == 1, "once a day, however many scans say it"

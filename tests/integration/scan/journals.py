@@ -117,6 +117,7 @@ class World:
             "journal_lease_seconds": 2,
             "service_key": SERVICE_KEY,
             "anchor_target": "127.0.0.1:1",
+            "factory_target": "127.0.0.1:1",
             "ledger_key": signer(str(changes.get("ledger_origin", "voketag.com/scans"))).to_text(),
         }
         return {f"VOKETAG_{name.upper()}": str(value) for name, value in (values | changes).items()}

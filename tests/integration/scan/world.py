@@ -185,6 +185,7 @@ class Service:
             "VOKETAG_KEYRING": KEYRING,
             "VOKETAG_ANCHOR_TARGET": anchor_target,
             "VOKETAG_SERVICE_KEY": SERVICE_KEY,
+            "VOKETAG_FACTORY_TARGET": anchor_target,
             "VOKETAG_LEDGER_KEY": signer("voketag.com/scans").to_text(),
             "VOKETAG_LEDGER_CHECKPOINT_SECONDS": "0.1",
             "VOKETAG_CODE_PER_SECOND": "100000",
