@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import Any, Literal, Protocol
 from urllib.parse import unquote
 from uuid import UUID
@@ -43,6 +42,16 @@ class Principal:
 
 PUBLIC = Principal("public", "")
 
+
+class Call(Protocol):
+    """A call's context, as far as it tells who calls."""
+
+    def invocation_metadata(self) -> Any:
+        """Pairs of a key and a text; bytes for keys in `-bin`."""
+        ...
+
+
+_metadata: ContextVar[tuple[Call | None, Mapping[str, str]]] = ContextVar("metadata", default=(None, {}))
 _caller: ContextVar[Principal] = ContextVar("caller", default=PUBLIC)
 _address: ContextVar[str] = ContextVar("address", default="")
 
@@ -67,6 +76,15 @@ def set_address(prefix: str) -> None:
     _address.set(prefix)
 
 
+def metadata_of(call: Call) -> Mapping[str, str]:
+    """The metadata of the call under way, by key; made once a call, for gRPC makes it anew whenever it is asked."""
+    known, metadata = _metadata.get()
+    if known is not call:
+        metadata = dict(call.invocation_metadata() or ())
+        _metadata.set((call, metadata))
+    return metadata
+
+
 def client_address(metadata: Mapping[str, str], peer: str) -> str:
     """The caller's IP address: what the edge wrote into `x-client-address`, else gRPC's `ipv4:1.2.3.4:5`."""
     return metadata.get(CLIENT_ADDRESS) or peer_address(peer)
@@ -77,14 +95,15 @@ def peer_address(peer: str) -> str:
     return unquote(peer.partition(":")[2].rpartition(":")[0]).strip("[]")
 
 
-@lru_cache(maxsize=16_384)
 def address_prefix(address: str) -> str:
     """The /24 or /48 that an address is in, so that it names a neighbourhood and not a person; '' if it is none."""
     try:
-        host = ip_address(address)
-    except ValueError:
+        if ":" in address:
+            return inet_ntop(AF_INET6, inet_pton(AF_INET6, address)[:6] + bytes(10)) + "/48"
+        host = inet_pton(AF_INET, address)
+    except (OSError, ValueError):
         return ""
-    return str(ip_network((host, 24 if host.version == 4 else 48), strict=False))
+    return f"{host[0]}.{host[1]}.{host[2]}.0/24"
 
 
 class Authenticator(Protocol):

@@ -3,8 +3,8 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from mesh.identity import address_prefix
 from scan.geography import Geography
@@ -15,8 +15,7 @@ INSTALL_ID = re.compile(r"(?:^|;\s*)vt_install=([0-9a-f]{32})(?:;|$)")
 STABLE_HEADERS = ("user-agent", "accept-language", "sec-ch-ua", "sec-ch-ua-mobile", "sec-ch-ua-platform")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """A device, None when it has no name that lasts the day, and an address prefix: 16 bytes each; and a place."""
 
     device: bytes | None

@@ -40,6 +40,10 @@ class Card:
     attributes: Mapping[str, str]
     weights: Weights | None = None
 
+    def __hash__(self) -> int:
+        """The product's: there is one card of it at a time."""
+        return hash(self.product_id)
+
 
 class Found(NamedTuple):
     """The card, None if there is no such product; not `fresh` when it may have changed since it was read."""

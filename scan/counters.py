@@ -9,8 +9,8 @@ import math
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,20 +28,12 @@ SCAN, PROBE, REPORT = "voketag_scan_v2", "voketag_probe_v2", "voketag_report_v2"
 MOST_AT_ONCE = 200
 GATHER_SECONDS = 0.001
 KNOWS_CALLER, KNOWS_CARD, KNOWS_PLACE = 1, 2, 4
-WHO = struct.Struct(">BIHHHH")
+WHO = struct.Struct(">B4s2sHHH")
 _TAG = "{0}"
 STREAM = stream_key(0)
 """Where counted scans wait for the journal."""
-_NOTHING = f"scan:-{_TAG}"
-_CALLER_KEYS = {"d": b"scan:d:{0}:", "s": b"scan:s:{0}:"}
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Scans of a code so far, the one under way included if it is one; when the first was, None before it."""
-
-    count: int
-    first_at: datetime | None
+_NOTHING = b"scan:-{0}"
+_PRODUCT, _DEVICE, _SOURCE, _BATCH, _FACTORY = (b"scan:%b:{0}:" % kind for kind in (b"p", b"d", b"s", b"b", b"f"))
 
 
 class Budgets(NamedTuple):
@@ -110,14 +102,14 @@ class Counters:
 
     async def probe(self, caller: Caller) -> None:
         """Takes a scan of something that is no code of ours from the caller's budget. Raises RateLimited."""
-        keys = [_caller_key("s", caller.source)]
+        keys = [_SOURCE + caller.source]
         if caller.device is not None:
-            keys.append(_caller_key("d", caller.device))
+            keys.append(_DEVICE + caller.device)
         await self._hold_back(caller, await self._asked("FCALL", PROBE, len(keys), *keys, *self._limits[:2]))
 
     async def peek(self, product_id: bytes, batch_id: bytes | None) -> Counts | None:
         """What is kept of a product and its batch, without a scan; None when Valkey is away."""
-        keys = _product_key(product_id), _batch_key(batch_id) if batch_id is not None else _NOTHING
+        keys = _PRODUCT + product_id, _BATCH + batch_id if batch_id is not None else _NOTHING
         answer = await self._asked("MGET", *keys)
         return None if answer is None else Counts.kept(round(self._clock.now().timestamp() * MICROSECONDS), *answer)
 
@@ -158,12 +150,13 @@ class Counters:
         arguments: list[str | bytes | int] = [*self._limits]
         for sighting in sightings:
             product_id, caller = sighting.product_id, sighting.caller
+            device, batch_id, factory_id = caller.device, sighting.batch_id, sighting.factory_id
             keys += (
-                _product_key(product_id),
-                _caller_key("d", caller.device) if caller.device is not None else _NOTHING,
-                _caller_key("s", caller.source),
-                _batch_key(sighting.batch_id) if sighting.batch_id is not None else _NOTHING,
-                b"scan:f:{0}:" + sighting.factory_id if sighting.factory_id is not None else _NOTHING,
+                _PRODUCT + product_id,
+                _DEVICE + device if device is not None else _NOTHING,
+                _SOURCE + caller.source,
+                _BATCH + batch_id if batch_id is not None else _NOTHING,
+                _FACTORY + factory_id if factory_id is not None else _NOTHING,
             )
             arguments += (sighting.event_id, product_id, _who(sighting), sighting.payload)
         return ["FCALL", SCAN, len(keys), *keys, *arguments]
@@ -188,37 +181,24 @@ class Counters:
 
 
 def _who(sighting: Sighting) -> bytes:
-    device, source, place = sighting.caller.device, sighting.caller.source, sighting.caller.place
-    flags = (
-        (KNOWS_CALLER if device is not None else 0)
-        | (KNOWS_CARD if sighting.factory_id is not None else 0)
-        | (KNOWS_PLACE if place is not None else 0)
-    )
+    device, source, place = sighting.caller
+    flags, country, cell = 0, 0, 0
+    if device is not None:
+        flags |= KNOWS_CALLER
+    if sighting.factory_id is not None:
+        flags |= KNOWS_CARD
+    if place is not None:
+        flags |= KNOWS_PLACE
+        country, cell = _country(place.country), place.cell
     return WHO.pack(
-        flags,
-        int.from_bytes(device[:4]) if device is not None else 0,
-        int.from_bytes(source[:2]),
-        _country(place.country) if place is not None else 0,
-        place.cell if place is not None else 0,
-        _country(sighting.market),
+        flags, device[:4] if device is not None else b"", source[:2], country, cell, _country(sighting.market)
     )
 
 
+@lru_cache(maxsize=1_024)
 def _country(code: str) -> int:
     """Two ASCII letters as a number; 0 for anything else, which no country is compared with."""
     return int.from_bytes(code.encode()) if len(code) == 2 and code.isascii() else 0
-
-
-def _product_key(product_id: bytes) -> bytes:
-    return b"scan:p:{0}:" + product_id
-
-
-def _batch_key(batch_id: bytes) -> bytes:
-    return b"scan:b:{0}:" + batch_id
-
-
-def _caller_key(kind: str, name: bytes) -> bytes:
-    return _CALLER_KEYS[kind] + name
 
 
 def _day_key(day: datetime) -> str:

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from scan.factors import Activity, Batch, Facts, ProductState, Reports
 from scan.sessions import Place, pattern, unpack
@@ -20,65 +20,83 @@ HEAD = struct.Struct(">QQIIHHHHHHHHHHIII")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class History:
+    """Scans of a code so far, the one under way included if it is one; when the first was, None before it."""
+
+    count: int
+    first_at: datetime | None
+
+
+class Counts(NamedTuple):
     """What was counted, the scan under way included; times in microseconds since 1970.
 
-    `sessions` are packed as `scan.sessions.pack` says; none when the caller was not known. A caller is active only in a
-    scan.
+    What a device and its address prefix (`source`) did lately, and the batch around the product, are told number by
+    number as `Activity` and `Batch` have them: a scan that is ordinary needs no more. `sessions` are packed as
+    `scan.sessions.pack` says; none when the caller was not known. Without a scan (`during_scan`) nobody was active.
     """
 
     now: int
     first: int
     scans: int
     opened: int
-    reports: Reports
-    device: Activity | None
-    source: Activity | None
-    batch: Batch
+    reports_open: int
+    reports_confirmed: int
+    device_minute: int
+    device_hour: int
+    device_changes: int
+    device_bad_tags: int
+    source_minute: int
+    source_hour: int
+    source_changes: int
+    source_bad_tags: int
+    batch_products: int
+    batch_abroad: int
+    batch_sessions: int
     sessions: bytes
+    during_scan: bool
 
     @classmethod
     def read(cls, told: bytes) -> Self:
         """Out of the function's answer. Raises ValueError when it is none."""
         if len(told) < HEAD.size:
             raise ValueError(f"{len(told)} bytes are no counts")
-        now, first, scans, opened, *rest = HEAD.unpack_from(told)
-        return cls(
-            now=now,
-            first=first,
-            scans=scans,
-            opened=opened,
-            reports=Reports(*rest[:2]),
-            device=Activity(*rest[2:6]),
-            source=Activity(*rest[6:10]),
-            batch=Batch(*rest[10:]),
-            sessions=told[HEAD.size :],
-        )
+        return cls._make((*HEAD.unpack_from(told), told[HEAD.size :], True))
 
     @classmethod
     def kept(cls, now: int, product: bytes | None, batch: bytes | None) -> Self:
         """Out of what Valkey keeps of a product and its batch, None where nothing is kept yet."""
         first, _, scans, opened, *reports = PRODUCT.unpack_from(product) if product else (0,) * 6
-        return cls(
-            now=now,
-            first=first,
-            scans=scans,
-            opened=opened,
-            reports=Reports(*reports),
-            device=None,
-            source=None,
-            batch=Batch(*BATCH.unpack(batch)) if batch else Batch(0, 0, 0),
-            sessions=product[PRODUCT.size :] if product else b"",
-        )
+        sessions = product[PRODUCT.size :] if product else b""
+        around = BATCH.unpack(batch) if batch else (0, 0, 0)
+        return cls._make((now, first, scans, opened, *reports, *(0,) * 8, *around, sessions, False))
 
     @property
-    def first_at(self) -> datetime:
-        """When the code was first scanned."""
-        return datetime.fromtimestamp(self.first / MICROSECONDS, UTC)
+    def reports(self) -> Reports:
+        """Reports on the product."""
+        return Reports(self.reports_open, self.reports_confirmed)
+
+    @property
+    def batch(self) -> Batch:
+        """The batch around the product."""
+        return Batch(self.batch_products, self.batch_abroad, self.batch_sessions)
+
+    @property
+    def device(self) -> Activity | None:
+        """What the device did."""
+        return Activity(*self[6:10]) if self.during_scan else None
+
+    @property
+    def source(self) -> Activity | None:
+        """What its address prefix did."""
+        return Activity(*self[10:14]) if self.during_scan else None
+
+    @property
+    def history(self) -> History:
+        """The scans of the code."""
+        return History(self.scans, datetime.fromtimestamp(self.first / MICROSECONDS, UTC) if self.first else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(NamedTuple):
     """What the process knows of a scan before it is counted.
 
     `caller_known`: the day's salt was there, so that the caller has a device. `state` and `market` are the card's, None

@@ -35,8 +35,7 @@ class Source(IntEnum):
     STREAM = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """What the scan process knows of a scan. `facts` is what the risk needs, anything that JSON can hold.
 
     Ids have 16 bytes, None when the card could not be read. `prefix` and `device` are HMACs under the day's salt, 8 to

@@ -5,7 +5,7 @@ Every function is pure, uses whole numbers, and answers None for what it could n
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -15,6 +15,8 @@ USUAL_AT_MOST = 4
 BATCH_AT_LEAST = 20
 SHARED_BY = 10
 FLOOD_HOURS, FLOOD_CALLERS = 24, 16
+QUIET_MINUTE, QUIET_CHANGES, QUIET_BAD_TAGS = 10, 30, 5
+"""What a hand does: scans in a minute, changes of the product in an hour, wrong codes in an hour."""
 
 
 class ProductState(IntEnum):
@@ -34,7 +36,7 @@ class ProductState(IntEnum):
 WITHDRAWN = frozenset({ProductState.RECALLED, ProductState.STOLEN, ProductState.DESTROYED})
 
 
-class FactorName(Enum):
+class FactorName(StrEnum):
     """The seven factors, in the order in which they are told."""
 
     COPIES = "copies"
@@ -213,8 +215,8 @@ def reports(facts: Facts, _activates: bool) -> Finding:
     if found is None and device is None and source is None:
         return NOT_CHECKED
     reported = (100 if found.confirmed else min(20 * found.open, 50)) if found else 0
-    own = ramp(device.bad_tags, 5, 50) if device else 0
-    shared = ramp(source.bad_tags, 5 * SHARED_BY, 50 * SHARED_BY) // 2 if source else 0
+    own = ramp(device.bad_tags, QUIET_BAD_TAGS, 50) if device else 0
+    shared = ramp(source.bad_tags, QUIET_BAD_TAGS * SHARED_BY, 50 * SHARED_BY) // 2 if source else 0
     if max(own, shared) > reported:
         busiest = device if device and own >= shared else source
         assert busiest is not None
@@ -249,5 +251,5 @@ def _usual(facts: Facts) -> int:
 
 
 def _pace(activity: Activity, shared_by: int) -> int:
-    by_minute = ramp(activity.minute, 10 * shared_by, 40 * shared_by)
-    return max(by_minute, ramp(activity.changes, 30 * shared_by, 200 * shared_by))
+    by_minute = ramp(activity.minute, QUIET_MINUTE * shared_by, 40 * shared_by)
+    return max(by_minute, ramp(activity.changes, QUIET_CHANGES * shared_by, 200 * shared_by))

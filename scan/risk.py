@@ -7,7 +7,7 @@ anew. A factor that was not checked adds nothing, and what is left is not stretc
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, NamedTuple, Self
 
 from scan.factors import FACTORS, Activity, Batch, Evidence, FactorName, Facts, ProductState, Reports
@@ -23,7 +23,7 @@ class RiskError(ValueError):
     """Weights or facts that cannot be read; the message names the field."""
 
 
-class Level(Enum):
+class Level(StrEnum):
     """How far a scan's risk carries."""
 
     ORDINARY = "ordinary"

@@ -11,7 +11,7 @@ from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
 from mesh.errors import AccessDenied, TokenMalformed
 from mesh.idempotency import RequestKey
-from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, peer_address
+from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, metadata_of, peer_address
 from scan import convert
 from scan.caller import Callers
 from scan.chunks import Streams
@@ -48,16 +48,17 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         """Records a scan and gives its verdict."""
-        metadata = _metadata(context)
+        metadata = metadata_of(context)
         seen_as = self._callers.name(_address(metadata, context), metadata)
-        answer = await self._verifier.scan(request.token, seen_as, typed=request.typed)
-        return convert.verify_response(answer, explain=request.explain)
+        explain = request.explain
+        answer = await self._verifier.scan(request.token, seen_as, typed=request.typed, explain=explain)
+        return convert.verify_response(answer, explain=explain)
 
     async def VerifyStream(
         self, request_iterator: AsyncIterator[scan_pb2.VerifyStreamRequest], context: Context
     ) -> AsyncIterator[scan_pb2.VerifyStreamResponse]:
         """Records scans by the chunk and gives their verdicts."""
-        metadata = _metadata(context)
+        metadata = metadata_of(context)
         crowd = self._callers.crowd(_address(metadata, context), metadata)
         async with aclosing(self._streams.run(convert.frames(request_iterator), crowd)) as chunks:
             async for judged in chunks:
@@ -83,7 +84,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         """Takes a report."""
         key = RequestKey.of("/voketag.scan.v1.ScanService/ReportFraud", request.request_id, request)
         product_id = await self._verifier.product(request.token)
-        prefix = address_prefix(_address(_metadata(context), context))
+        prefix = address_prefix(_address(metadata_of(context), context))
         case_id = await self._reports.take(key, prefix, convert.report(request, product_id))
         return scan_pb2.ReportFraudResponse(case_id=str(case_id))
 
@@ -107,7 +108,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
             answer = await self._verifier.look(request.token)
         except TokenMalformed:
             answer = None
-        document = self._documents.write(request.token, answer, _metadata(context))
+        document = self._documents.write(request.token, answer, metadata_of(context))
         await context.send_initial_metadata(document.headers)
         return convert.body("text/html; charset=utf-8", document.html)
 
@@ -115,10 +116,6 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
 def _address(metadata: Mapping[str, str], context: Context) -> str:
     """The caller's; gRPC's own idea of it costs, and is wanted without an edge only."""
     return metadata.get(CLIENT_ADDRESS) or peer_address(context.peer())
-
-
-def _metadata(context: Context) -> Mapping[str, str]:
-    return dict(context.invocation_metadata() or ())  # type: ignore[arg-type] # text, but for names in -bin
 
 
 def _watched(principal: Principal, factory_id: UUID | None) -> UUID | None:

@@ -1,10 +1,11 @@
 """What follows from what was found: a verdict and its checks. Pure: the same findings give the same judgement."""
 
-from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
+from functools import cache
+from typing import NamedTuple
 
 from scan.card import Card, Found
-from scan.counters import History
+from scan.counts import History
 from scan.factors import WITHDRAWN
 from scan.risk import HISTORY, Assessment, Level
 from trust.token import Checked, KeyState
@@ -13,7 +14,7 @@ ANCHORED = "COMPLETED"
 REFUSED = frozenset({"CANCELLED", "FAILED"})
 
 
-class Verdict(Enum):
+class Verdict(StrEnum):
     """What we say about a code."""
 
     GENUINE_CODE = "genuine"
@@ -23,7 +24,7 @@ class Verdict(Enum):
     UNKNOWN_CODE = "unknown"
 
 
-class Outcome(Enum):
+class Outcome(StrEnum):
     """How a check ended."""
 
     PASSED = "passed"
@@ -35,8 +36,7 @@ RAISED = {Level.SUSPICIOUS: Verdict.SUSPICIOUS, Level.LIKELY_COPY: Verdict.LIKEL
 """What becomes of a code that is genuine otherwise; a risk never lowers BLOCKED, nor makes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checks:
+class Checks(NamedTuple):
     """The outcome of every check, in the order in which they are made."""
 
     tag: Outcome = Outcome.NOT_CHECKED
@@ -45,8 +45,7 @@ class Checks:
     anchor: Outcome = Outcome.NOT_CHECKED
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(NamedTuple):
     """A verdict, what it rests on, and whether a part of us was away so that it rests on less than usual."""
 
     verdict: Verdict
@@ -84,17 +83,43 @@ def judge(
     Without an `assessment` the risk was not looked at. The scan history fails when it is what raised the verdict.
     """
     card = found.card if found is not None else None
-    revoked, refused = checked.state is KeyState.REVOKED, withdrawn(card)
     raised = RAISED.get(assessment.level) if assessment is not None else None
-    spread = raised is not None and assessment is not None and assessment.leading in HISTORY
-    checks = Checks(
-        tag=Outcome.FAILED if revoked else Outcome.PASSED,
-        product=_outcome(known=card is not None, good=not refused),
-        scan_history=_outcome(known=history is not None, good=not spread),
-        anchor=_outcome(known=card is not None and card.batch_state == ANCHORED),
+    return _judgement(
+        _Findings(
+            revoked=checked.state is KeyState.REVOKED,
+            withdrawn=None if card is None else withdrawn(card),
+            anchored=card is not None and card.batch_state == ANCHORED,
+            counted=history is not None,
+            raised=raised,
+            spread=raised is not None and assessment is not None and assessment.leading in HISTORY,
+            fresh=found is not None and found.fresh,
+        )
     )
-    verdict = Verdict.BLOCKED if blocked(checked, card) else raised or Verdict.GENUINE_CODE
-    return Judgement(verdict, checks, degraded=found is None or not found.fresh or history is None)
+
+
+class _Findings(NamedTuple):
+    """All that a judgement rests on; `withdrawn` is None without a card."""
+
+    revoked: bool
+    withdrawn: bool | None
+    anchored: bool
+    counted: bool
+    raised: Verdict | None
+    spread: bool
+    fresh: bool
+
+
+@cache
+def _judgement(of: _Findings) -> Judgement:
+    """There are few combinations, and each is worked out once."""
+    checks = Checks(
+        tag=Outcome.FAILED if of.revoked else Outcome.PASSED,
+        product=_outcome(known=of.withdrawn is not None, good=not of.withdrawn),
+        scan_history=_outcome(known=of.counted, good=not of.spread),
+        anchor=_outcome(known=of.anchored),
+    )
+    verdict = Verdict.BLOCKED if of.revoked or of.withdrawn else of.raised or Verdict.GENUINE_CODE
+    return Judgement(verdict, checks, degraded=not of.fresh or not of.counted)
 
 
 def _outcome(*, known: bool, good: bool = True) -> Outcome:

@@ -1,18 +1,20 @@
 """The path of one scan: tag, card, counters, risk, verdict."""
 
-from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, ProductNotFound, TokenMalformed
 from scan.caller import Caller
 from scan.card import Card, Cards, CardsAwayError, Found
-from scan.counters import Counters, History, RawIdSource, Sighting
-from scan.counts import Circumstances, Counts, facts
+from scan.counters import Counters, RawIdSource, Sighting
+from scan.counts import Circumstances, Counts, History, facts
 from scan.direct import Direct
 from scan.event import Envelope, Said, Source
 from scan.factors import ProductState
+from scan.glance import Glance
 from scan.risk import Assessment, Weights, assess
 from scan.verdict import UNKNOWN, Judgement, blocked, issued, judge
 from trust import token
@@ -22,12 +24,11 @@ from trust.token import Checked
 MARKET = "market"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What is said of a code.
 
-    No `card` unless the product is known; no `history` and no `assessment` where it was not looked at. `recorded`: the
-    scan is in the journal, or will be.
+    No `card` unless the product is known; no `history` and no `assessment` where it was not looked at. Factors that
+    found nothing come without evidence unless it was asked for. `recorded`: the scan is in the journal, or will be.
     """
 
     judgement: Judgement
@@ -37,6 +38,17 @@ class Answer:
     assessment: Assessment | None = None
     recorded: bool = False
     event_id: bytes = b""
+
+
+class _Counted(NamedTuple):
+    """A scan on its way to the journal; `told` is what `Counts.read` reads, None when Valkey did not count it."""
+
+    event_id: bytes
+    told: bytes | None
+    recorded: bool
+
+
+_NOT_COUNTED = _Counted(b"", None, recorded=False)
 
 
 class Verifier:
@@ -61,16 +73,26 @@ class Verifier:
         self._weights = weights
         self._new_event_id = new_event_id
 
-    async def scan(self, text: str, caller: Caller, *, typed: bool = False, source: Source = Source.UNARY) -> Answer:
+    async def scan(
+        self, text: str, caller: Caller, *, typed: bool = False, explain: bool = False, source: Source = Source.UNARY
+    ) -> Answer:
         """Judges a code and counts the scan, which it takes from the budgets of the caller, the code and its factory.
 
-        Raises TokenMalformed, RateLimited.
+        `typed`: by a person, who is forgiven; `explain`: with the evidence for every factor of the risk. Raises
+        TokenMalformed, RateLimited.
         """
         checked = self._check(token.fold(text) if typed else text)
         if checked is not None:
             found = await self._find(checked.product_id)
             if issued(checked, found):
-                return await self._count(checked, found, caller, source)
+                card = found.card if found is not None else None
+                known = circumstances(checked, card, caller)
+                counted = await self._count(checked, card, known, caller, source=source)
+                if counted.told is None:
+                    return self._answer(checked, found, counted=counted)
+                counts = Counts.read(counted.told)
+                assessment = self._assess(card, known, counts, explain=explain)
+                return self._answer(checked, found, counts, assessment, counted=counted)
         await self._counters.probe(caller)
         return Answer(UNKNOWN, None, None, self._clock.now())
 
@@ -117,31 +139,30 @@ class Verifier:
         except CardsAwayError:
             return None
 
-    async def _count(self, checked: Checked, found: Found | None, caller: Caller, source: Source) -> Answer:
-        card = found.card if found is not None else None
-        known = circumstances(checked, card, caller)
-        batch_id = card.batch_id.bytes if card is not None else None
-        factory_id = card.factory_id.bytes if card is not None else None
+    async def _count(
+        self, checked: Checked, card: Card | None, known: Circumstances, caller: Caller, *, source: Source
+    ) -> _Counted:
+        batch_id, factory_id = (card.batch_id.bytes, card.factory_id.bytes) if card is not None else (None, None)
         said = Said(
-            batch_id=batch_id,
-            factory_id=factory_id,
-            prefix=caller.source if known.caller_known else None,
-            device=caller.device,
-            country=caller.place.country if caller.place is not None else "",
-            source=source,
-            facts=known.to_dict(blocked=blocked(checked, card)),
-            weights=card.weights.to_json() if card is not None and card.weights is not None else None,
+            batch_id,
+            factory_id,
+            caller.source if known.caller_known else None,
+            caller.device,
+            known.place.country if known.place is not None else "",
+            source,
+            known.to_dict(blocked=blocked(checked, card)),
+            _weights_json(card.weights) if card is not None and card.weights is not None else None,
         )
-        event_id, payload = self._new_event_id(), said.to_json()
-        told = await self._counters.scan(
-            Sighting(event_id, checked.product_id, batch_id, factory_id, known.market, caller, payload)
-        )
-        if told is None:
-            recorded = await self._record(Envelope(event_id, checked.product_id, payload))
-            return replace(self._answer(checked, found, None, None), recorded=recorded, event_id=event_id)
-        counts = Counts.read(told)
-        history, assessment = History(counts.scans, counts.first_at), assess(facts(known, counts), self._weigh(card))
-        return replace(self._answer(checked, found, history, assessment), recorded=True, event_id=event_id)
+        event_id, product_id, payload = self._new_event_id(), checked.product_id, said.to_json()
+        sighting = Sighting(event_id, product_id, batch_id, factory_id, known.market, caller, payload)
+        told = await self._counters.scan(sighting)
+        recorded = told is not None or await self._record(Envelope(event_id, product_id, payload))
+        return _Counted(event_id, told, recorded)
+
+    def _assess(self, card: Card | None, known: Circumstances, counts: Counts, *, explain: bool = True) -> Assessment:
+        weights = card.weights if card is not None and card.weights is not None else self._weights
+        quiet = None if explain else _glance(weights).tell(known, counts)
+        return quiet or assess(facts(known, counts), weights)
 
     async def _record(self, envelope: Envelope) -> bool:
         """Writes the event of a scan that Valkey did not count, or may not have; False when it cannot be written."""
@@ -155,20 +176,22 @@ class Verifier:
         card = found.card if found is not None else None
         counts = await self._counters.peek(checked.product_id, card.batch_id.bytes if card is not None else None)
         if counts is None:
-            return self._answer(checked, found, None, None)
-        history = History(counts.scans, counts.first_at if counts.first else None)
-        return self._answer(
-            checked, found, history, assess(facts(circumstances(checked, card, None), counts), self._weigh(card))
-        )
-
-    def _weigh(self, card: Card | None) -> Weights:
-        return card.weights if card is not None and card.weights is not None else self._weights
+            return self._answer(checked, found)
+        return self._answer(checked, found, counts, self._assess(card, circumstances(checked, card, None), counts))
 
     def _answer(
-        self, checked: Checked, found: Found | None, history: History | None, assessment: Assessment | None
+        self,
+        checked: Checked,
+        found: Found | None,
+        counts: Counts | None = None,
+        assessment: Assessment | None = None,
+        *,
+        counted: _Counted = _NOT_COUNTED,
     ) -> Answer:
+        history = counts.history if counts is not None else None
+        judgement = judge(checked, found, history, assessment)
         card = found.card if found is not None else None
-        return Answer(judge(checked, found, history, assessment), card, history, self._clock.now(), assessment)
+        return Answer(judgement, card, history, self._clock.now(), assessment, counted.recorded, counted.event_id)
 
 
 def circumstances(checked: Checked, card: Card | None, caller: Caller | None) -> Circumstances:
@@ -180,3 +203,13 @@ def circumstances(checked: Checked, card: Card | None, caller: Caller | None) ->
         market=card.attributes.get(MARKET, "") if card is not None else "",
         place=caller.place if caller is not None else None,
     )
+
+
+@lru_cache(maxsize=1_024)
+def _glance(weights: Weights) -> Glance:
+    return Glance(weights)
+
+
+@lru_cache(maxsize=1_024)
+def _weights_json(weights: Weights) -> str:
+    return weights.to_json()

@@ -6,7 +6,7 @@ from typing import Any
 
 from mesh import policy as audiences
 from mesh.errors import AccessDenied, CredentialsMissing
-from mesh.identity import Authenticator, Principal, set_caller
+from mesh.identity import Authenticator, Principal, metadata_of, set_caller
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 
@@ -33,7 +33,7 @@ class AccessStep(Step):
     @asynccontextmanager
     async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
         """Raises CredentialsMissing, CredentialsInvalid, AccessDenied."""
-        metadata: dict[str, str] = dict(context.invocation_metadata() or ())  # type: ignore[arg-type]
+        metadata = metadata_of(context)
         for audience, authenticator in self._authenticators.items():
             principal = await authenticator.authenticate(metadata)
             if principal is not None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from mesh.errors import RateLimited
-from mesh.identity import address_prefix, caller, client_address, set_address
+from mesh.identity import address_prefix, caller, client_address, metadata_of, set_address
 from mesh.interceptors.step import Context, Step
 from mesh.limits import RATES, Limiter
 from mesh.policy import Policy
@@ -26,8 +26,7 @@ class LimitsStep(Step):
     @asynccontextmanager
     async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
         """Raises RateLimited."""
-        metadata: dict[str, str] = dict(context.invocation_metadata() or ())  # type: ignore[arg-type]
-        prefix = address_prefix(client_address(metadata, context.peer()))
+        prefix = address_prefix(client_address(metadata_of(context), context.peer()))
         set_address(prefix)
         rate = RATES.get(policy.rate_class)
         if rate is not None:

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry import propagate, trace
 from prometheus_client import Counter, Histogram
 
+from mesh.identity import metadata_of
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 from mesh.telemetry import new_trace_id, trace_id
@@ -54,12 +55,7 @@ class _Call:
         self._seconds = step.seconds[method]
 
     async def __aenter__(self) -> Any:
-        for key, value in self._context.invocation_metadata() or ():
-            if key == "traceparent":
-                trace_id.set(new_trace_id(str(value)))
-                break
-        else:
-            trace_id.set(new_trace_id(None))
+        trace_id.set(new_trace_id(metadata_of(self._context).get("traceparent")))
         self._started = time.perf_counter()
         self._handlers.running += 1
         return self._request
@@ -94,7 +90,7 @@ class TelemetryStep(Step):
 
     @asynccontextmanager
     async def _traced(self, tracer: trace.Tracer, method: str, call: _Call, context: Context) -> AsyncIterator[Any]:
-        parent = propagate.extract(dict(context.invocation_metadata() or ()))
+        parent = propagate.extract(metadata_of(context))
         with tracer.start_as_current_span(method, parent, kind=trace.SpanKind.SERVER):
             async with call as request:
                 yield request

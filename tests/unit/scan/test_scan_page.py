@@ -16,7 +16,7 @@ import pytest
 from voketag.scan.v1 import scan_pb2
 
 from scan.card import Card, Found
-from scan.counters import History
+from scan.counts import History
 from scan.factors import FactorName
 from scan.language import Language, read_languages
 from scan.page import Page

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scan.card import Card, Found
-from scan.counters import History
+from scan.counts import History
 from scan.factors import Activity, Batch, FactorName, Facts, ProductState, Reports
 from scan.language import read_languages
 from scan.risk import (

@@ -1,6 +1,5 @@
 """Judgements: every combination of what may be found."""
 
-from dataclasses import astuple
 from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
@@ -8,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from scan.card import Card, Found
-from scan.counters import History
+from scan.counts import History
 from scan.verdict import UNKNOWN, Outcome, Verdict, issued, judge
 from trust.keyring import KeyState
 from trust.token import Checked
@@ -33,7 +32,7 @@ def test_what_speaks_against_a_code_blocks_it(state: str, fresh: bool, key: KeyS
     judgement = judge(code(key), Found(card(state), fresh), HISTORY)
     assert judgement.verdict is (Verdict.BLOCKED if refused or revoked else Verdict.GENUINE_CODE)
     anchor = P if state == "COMPLETED" else N
-    assert astuple(judgement.checks) == (F if revoked else P, F if refused else P, P, anchor)
+    assert judgement.checks == (F if revoked else P, F if refused else P, P, anchor)
     assert judgement.degraded is not fresh
 
 
@@ -42,19 +41,19 @@ def test_product_that_nobody_should_have_is_blocked(number: int) -> None:
     withdrawn = number in {5, 6, 8}
     judgement = judge(code(), Found(card(product_state=number), True), HISTORY)
     assert judgement.verdict is (Verdict.BLOCKED if withdrawn else Verdict.GENUINE_CODE)
-    assert astuple(judgement.checks) == (P, F if withdrawn else P, P, P)
+    assert judgement.checks == (P, F if withdrawn else P, P, P)
 
 
 def test_valkey_away() -> None:
     judgement = judge(code(), Found(card(), True), None)
     assert (judgement.verdict, judgement.degraded) == (Verdict.GENUINE_CODE, True)
-    assert astuple(judgement.checks) == (P, P, N, P)
+    assert judgement.checks == (P, P, N, P)
 
 
 def test_postgresql_away_and_the_product_not_remembered() -> None:
     judgement = judge(code(), None, HISTORY)
     assert (judgement.verdict, judgement.degraded) == (Verdict.GENUINE_CODE, True)
-    assert astuple(judgement.checks) == (P, N, P, N)
+    assert judgement.checks == (P, N, P, N)
     assert judge(code(KeyState.REVOKED), None, None).verdict is Verdict.BLOCKED
 
 
@@ -66,5 +65,5 @@ def test_who_issued_it() -> None:
 
 
 def test_unknown_tells_nothing_apart() -> None:
-    assert astuple(UNKNOWN.checks) == (F, N, N, N)
+    assert UNKNOWN.checks == (F, N, N, N)
     assert not UNKNOWN.degraded
