@@ -1,24 +1,25 @@
-"""`python -m scan [serve | journal | migrate | audit OPTIONS | ledger-key | new-ledger-key]`.
+"""`python -m scan [serve | journal | migrate | audit OPTIONS | replay OPTIONS | ledger-key | new-ledger-key]`.
 
-`new-ledger-key` prints a new signing key of checkpoints, a secret; `ledger-key` the public key of the one configured.
+The keys of checkpoints: `new-ledger-key` prints a new one, a secret; `ledger-key` the public half of the one in use.
 """
 
 import asyncio
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh import processes, telemetry
 from mesh.auditor import NOT_AUDITED, AuditError
 from mesh.config import OwnerSettings, load
 from mesh.errors import DependencyUnavailable
 from mesh.migrate import migrate_as_owner
-from scan import assembly, auditing, writing
+from scan import assembly, auditing, replaying, writing
 from scan.config import AuditSettings, JournalSettings, KeySettings, RecordSettings, ScanSettings
 from scan.judging import Judging
 from scan.ledger import Ledger
+from scan.replaying import ReplayError
 from trust.keyring import Keyring
 from trust.note import Signer
 
@@ -43,16 +44,16 @@ async def journal(_index: int) -> None:
     await writing.journal(settings, Ledger(settings.ledger_origin), Judging(settings.weights))
 
 
-async def audit(arguments: list[str]) -> int:
-    """The exit status of an audit."""
-    asked, settings = auditing.options(arguments), load(AuditSettings)
+async def look(command: ModuleType, arguments: list[str]) -> int:
+    """The exit status of a command that reads the journal."""
+    asked, settings = command.options(arguments), load(AuditSettings)
     telemetry.configure(settings, "scan")
     try:
-        return await auditing.run(settings, asked)
-    except (AuditError, DependencyUnavailable) as error:
+        return int(await command.run(settings, asked))
+    except (AuditError, ReplayError, DependencyUnavailable) as error:
         sys.stderr.write(f"{error}\n")
     except Exception:
-        log.exception("the ledger cannot be audited")  # an uncaught one would end with the status of findings
+        log.exception("the journal cannot be read")  # an uncaught one would end with the status of an audit's findings
     return NOT_AUDITED
 
 
@@ -65,13 +66,12 @@ def main() -> None:
             processes.run(1, journal)
         case ["migrate"]:
             asyncio.run(migrate_as_owner(load(OwnerSettings), schema="scan", folder=MIGRATIONS))
-        case ["audit", *arguments]:
-            sys.exit(asyncio.run(audit(arguments)))
+        case ["audit" | "replay" as name, *arguments]:
+            sys.exit(asyncio.run(look({"audit": auditing, "replay": replaying}[name], arguments)))
         case ["ledger-key"]:
             sys.stdout.write(load(KeySettings).ledger_signer.verifier.to_text() + "\n")
         case ["new-ledger-key"]:
-            signer = Signer(load(RecordSettings).ledger_origin, Ed25519PrivateKey.generate())
-            sys.stdout.write(signer.to_text() + "\n")
+            sys.stdout.write(Signer.generate(load(RecordSettings).ledger_origin).to_text() + "\n")
         case _:
             sys.exit(__doc__)
 

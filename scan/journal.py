@@ -11,6 +11,7 @@ import asyncpg
 
 from mesh.database import Connection, load_queries
 from scan.event import Row
+from scan.replay import Past
 from scan.stream import Entry
 from trust.alignment import Row as Logged
 from trust.ledger import NOT_SCORED, Event, Opening
@@ -181,6 +182,14 @@ class Journal:
     async def _logged(self, connection: Connection, first: int, past: int) -> list[Logged]:
         return [_logged(row) async for row in self._sql.events_in_ledger(connection, first=first, past=past)]
 
+    async def past(
+        self, connection: Connection, since: datetime, until: datetime, *, factory_id: UUID | None
+    ) -> AsyncIterator[Past]:
+        """Scans from `since` on and before `until`, of all factories or one, a page in memory; in a transaction."""
+        span = _first_id(since), _first_id(until), since, until
+        async for row in connection.cursor(self._sql.past_events.sql, *span, factory_id, prefetch=PAGE):
+            yield Past(*row)
+
     async def keep_months(self, connection: Connection, *, ahead: int, kept: int) -> tuple[int, int]:
         """Makes the months to come and drops those that are over: how many of each."""
         made = await self._sql.ensure_event_months(connection, months_ahead=ahead)
@@ -196,6 +205,11 @@ def _logged(row: Any) -> Logged:
         return Logged(row["ledger_index"], event)
     opening = Opening(row["blind"], (row["prefix_hmac"] or b"", row["device_hmac"] or b""))
     return Logged(row["ledger_index"], event, opening)
+
+
+def _first_id(at: datetime) -> UUID:
+    """No UUIDv7 made at or after this time is smaller."""
+    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def _milliseconds(month: datetime) -> int:

@@ -110,6 +110,11 @@ class Signer:
         self.verifier = Verifier(name, key.public_key().public_bytes_raw())
 
     @classmethod
+    def generate(cls, name: str) -> Self:
+        """Make a new key. Raises KeyMalformedError."""
+        return cls(name, Ed25519PrivateKey.generate())
+
+    @classmethod
     def from_text(cls, text: str) -> Self:
         """Read ``PRIVATE+KEY+<name>+<key id in hex>+<base64(0x01 || seed:32)>``, the form of Go's sumdb/note.
 

@@ -24,6 +24,7 @@ class Lazy(click.Group):
         "factory": "mesh.cli.accounts",
         "verify": "mesh.cli.verify",
         "audit-ledger": "mesh.cli.ledger",
+        "replay": "mesh.cli.replay",
         "chain": "mesh.cli.processes",
         "migrate": "mesh.cli.processes",
         "worker": "mesh.cli.processes",

@@ -28,6 +28,12 @@ WHERE events.event_id BETWEEN :first_id AND :last_id;
 SELECT ledger_index, event_id, product_id, at, verdict, risk, risk_version, personal, blind, prefix_hmac, device_hmac
 FROM events WHERE ledger_index >= :first AND ledger_index < :past ORDER BY ledger_index;
 
+-- name: past_events(since_id, until_id, since, until, factory_id)
+-- Scans of a span of time, for whoever judges them anew: ids leave months out, times what does not lie in the span.
+SELECT verdict, risk, facts FROM events
+WHERE event_id >= :since_id AND event_id < :until_id AND at >= :since AND at < :until
+  AND (:factory_id::uuid IS NULL OR factory_id = :factory_id);
+
 -- name: logged_event(product_id, event_id)^
 -- One event as its audit reads it; by primary key, in the month that its id names.
 SELECT ledger_index, event_id, product_id, at, verdict, risk, risk_version, personal, blind, prefix_hmac, device_hmac
