@@ -1,10 +1,12 @@
-"""SubmitRoot beside a bare INSERT in one run, windows of 10,000 and 100,000 roots, and the gas of a root.
+"""SubmitRoot and BatchSubmitRoots beside a bare INSERT and COPY in one run, windows, and a day of 1,000,000 batches.
 
 Run: python -m bench.anchor [--quick]. Client, server, PostgreSQL and chain are processes of their
-own; the two ways of inserting take turns, and the ratio is that of the medians. PostgreSQL is durable.
+own; what is compared takes turns, and the ratio is that of the medians. PostgreSQL is durable.
+The day is compressed: its 1,440 windows follow each other without the minutes between them.
 """
 
 import asyncio
+import logging
 import secrets
 import statistics
 import sys
@@ -14,12 +16,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
+import structlog
 import uvloop
 from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1.anchor_pb2_grpc import AnchorServiceStub
 
+from anchor.proofs import proves
 from mesh.client import peer
 from mesh.clock import SystemClock, new_id
 from mesh.database import connect
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from voketag.anchor.v1.anchor_pb2_grpc import AnchorServiceAsyncStub
 
 CALLERS = 64
+MANY = 10_000
+TABLES = ("submissions", "trees", "tiles", "transactions", "attempts")
 ROUNDS = 5
 DAY = 1_000_000
 WINDOWS_A_DAY = 1_440
@@ -108,19 +115,43 @@ async def submitting(database: Database, folder: Path, count: int) -> None:
             rates["submit"].append(rate)
             latencies += spent
             rates["insert"].append((await flood(insert, count))[0])
-        calm = [(await flood_one(stub)) for _ in range(300)]
+        calm = [await took(lambda: stub.SubmitRoot(request())) for _ in range(300)]
+        bare_calm = [await took(insert) for _ in range(300)]
     submit, bare = statistics.median(rates["submit"]), statistics.median(rates["insert"])
     p95 = statistics.quantiles(latencies, n=20)[18]
     print(f"SubmitRoot, one process, {CALLERS} callers  {submit:7,.0f}/s   P95 {p95:.1f} ms")
     print(f"bare INSERT, {pool.get_max_size()} connections           {bare:7,.0f}/s")
     print(f"SubmitRoot ÷ bare INSERT                {submit / bare:7.2f}")
-    print(f"SubmitRoot, one caller                  P95 {statistics.quantiles(calm, n=20)[18]:.1f} ms")
+    alone, bare_alone = (statistics.quantiles(spent, n=20)[18] for spent in (calm, bare_calm))
+    print(f"SubmitRoot, one caller                  P95 {alone:.1f} ms beside {bare_alone:.1f} ms of a bare INSERT")
 
 
-async def flood_one(stub: "AnchorServiceAsyncStub") -> float:
+async def took(call: Call) -> float:
+    """Milliseconds of one call."""
     begun = time.perf_counter()
-    await stub.SubmitRoot(request())
+    await call()
     return (time.perf_counter() - begun) * 1000
+
+
+async def submitting_many(database: Database, folder: Path, calls: int) -> None:
+    """BatchSubmitRoots through a server, beside COPY of the same rows from this process, in turn."""
+    pool = await connect(database.settings("anchor"), schema="anchor")
+    rates: dict[str, list[float]] = {"submit": [], "copy": []}
+    async with pool, server(database, folder) as stub:
+        for _ in range(calls):
+            roots = [pb.RootOffer(batch_id=str(new_id()), root=secrets.token_bytes(32), size=1000) for _ in range(MANY)]
+            begun = time.perf_counter()
+            answer = await stub.BatchSubmitRoots(pb.BatchSubmitRootsRequest(request_id=str(new_id()), roots=roots))
+            rates["submit"].append(MANY / (time.perf_counter() - begun))
+            assert all(outcome.status == pb.ROOT_STATUS_ACCEPTED for outcome in answer.outcomes)
+            rows = [(new_id(), new_id(), secrets.token_bytes(32), 1000) for _ in range(MANY)]
+            begun = time.perf_counter()
+            await pool.copy_records_to_table("reference", schema_name="public", records=rows)
+            rates["copy"].append(MANY / (time.perf_counter() - begun))
+    submit, bare = statistics.median(rates["submit"]), statistics.median(rates["copy"])
+    print(f"BatchSubmitRoots, {MANY:,} a call, one caller  {submit:9,.0f} roots/s")
+    print(f"COPY into two unique indexes             {bare:9,.0f} rows/s")
+    print(f"BatchSubmitRoots ÷ COPY                  {submit / bare:9.2f}")
 
 
 async def fill(world: World, count: int) -> None:
@@ -142,33 +173,86 @@ async def window(world: World, count: int) -> None:
     await world.reach(*["final"] * len(await world.states()))
     await world.journal.release(fence)
     world.fence = 0
-    newest = await world.pool.fetch(
-        "SELECT subject_id FROM submissions ORDER BY tree_id DESC, hashint4(leaf_index) LIMIT 200"
-    )
-    spent, longest = [], 0
-    for row in newest:
+    proofs = await prove(world, await newest(world, 200))
+    gas = await gas_of(world)
+    growth = (await stored(world.pool) - before) / count
+    print(f"window of {count:7,}: tree, rows, signed and sent in {took:5.2f} s; {proofs};")
+    print(f"                   {gas:,} gas, {gas / count:.2f} a root; {growth:.0f} B a root in tables and indexes")
+
+
+async def newest(world: World, count: int) -> list[UUID]:
+    query = "SELECT subject_id FROM submissions ORDER BY tree_id DESC, hashint4(leaf_index) LIMIT $1"
+    return [row["subject_id"] for row in await world.pool.fetch(query, count)]
+
+
+async def anywhere(world: World, count: int) -> list[UUID]:
+    query = "SELECT subject_id FROM submissions TABLESAMPLE SYSTEM (2) ORDER BY random() LIMIT $1"
+    return [row["subject_id"] for row in await world.pool.fetch(query, count)]
+
+
+async def prove(world: World, subjects: list[UUID]) -> str:
+    """Proofs of these batches, each read from PostgreSQL, and the time that checking them takes."""
+    made, checked, longest = [], [], 0
+    for subject_id in subjects:
         begun = time.perf_counter()
-        anchor = await world.store.find(SubjectKind.BATCH, row["subject_id"])
+        anchor = await world.store.find(SubjectKind.BATCH, subject_id)
         assert anchor is not None
         proof = await world.proofs.of(anchor)
-        spent.append((time.perf_counter() - begun) * 1000)
+        made.append((time.perf_counter() - begun) * 1000)
         assert proof is not None
+        begun = time.perf_counter()
+        assert proves(proof, anchor.submission)
+        checked.append((time.perf_counter() - begun) * 1000)
         longest = max(longest, 32 * len(proof.path))
-    assert anchor is not None
-    assert anchor.location is not None
-    receipt = await world.ground.rpc("eth_getTransactionReceipt", "0x" + anchor.location.transaction.hex())
-    gas = int(receipt["gasUsed"], 16)
-    growth = (await stored(world.pool) - before) / count
-    p95 = statistics.quantiles(spent, n=20)[18]
-    print(f"window of {count:7,}: tree, rows, signed and sent in {took:5.2f} s; proof P95 {p95:.2f} ms, {longest} B;")
-    print(f"                   {gas:,} gas, {gas / count:.2f} a root; {growth:.0f} B a root in tables and indexes")
+    p95, check = (statistics.quantiles(spent, n=20)[18] for spent in (made, checked))
+    return f"proof P95 {p95:.2f} ms, {longest} B, checked in P95 {check:.3f} ms"
+
+
+async def gas_of(world: World) -> int:
+    """What the newest registration cost."""
+    hash_ = await world.pool.fetchval("SELECT hash FROM transactions ORDER BY tree_id DESC LIMIT 1")
+    receipt = await world.ground.rpc("eth_getTransactionReceipt", "0x" + hash_.hex())
+    return int(receipt["gasUsed"], 16)
+
+
+async def rebuilt(database: Database) -> None:
+    """Tables and indexes without the room that updated rows left."""
+    owner = await asyncpg.connect(database.dsn)
+    for table in TABLES:
+        await owner.execute(f"VACUUM FULL anchor.{table}")
+    await owner.close()
+
+
+async def day(world: World, database: Database, windows: int) -> None:
+    """The windows of a day one after the other; what of it is stuck, what it costs, and proofs out of all of it."""
+    before, roots = await stored(world.pool), DAY // WINDOWS_A_DAY
+    spent: list[float] = []
+    fence = await world.lead()
+    delivery = world.deliver(fence)
+    for _ in range(windows):
+        await fill(world, roots)
+        begun = time.perf_counter()
+        await world.submitter.round(fence, delivery)
+        spent.append(time.perf_counter() - begun)
+    await world.reach(*["final"] * windows)
+    batches = await world.pool.fetchval("SELECT count(*) FROM submissions")
+    stuck = await world.pool.fetchval("SELECT count(*) FROM submissions WHERE tree_id IS NULL")
+    assert (batches, stuck) == (windows * roots, 0)
+    growth = (await stored(world.pool) - before) / batches
+    await rebuilt(database)
+    dense = (await stored(world.pool) - before) / batches
+    gas = await gas_of(world)
+    p95 = statistics.quantiles(spent, n=20)[18] * 1000
+    print(f"a day of {batches:,} batches in {windows:,} windows: {sum(spent):.0f} s of work, nothing stuck;")
+    print(f"                   a window P95 {p95:.0f} ms; {growth:.0f} B a batch, {dense:.0f} B when rebuilt;")
+    print(f"                   {await prove(world, await anywhere(world, 500))}")
+    print(f"                   {gas:,} gas a window: {gas / roots:.1f} a batch, 1/{roots} of a transaction a batch")
 
 
 async def stored(pool: Any) -> int:
     """Bytes of everything a root leaves behind, but its audit and idempotency rows."""
     await pool.execute("SELECT pg_stat_clear_snapshot()")
-    tables = ("submissions", "trees", "tiles", "transactions", "attempts")
-    return sum([await pool.fetchval("SELECT pg_total_relation_size($1::text::regclass)", name) for name in tables])
+    return sum([await pool.fetchval("SELECT pg_total_relation_size($1::text::regclass)", name) for name in TABLES])
 
 
 async def main(folder: Path, *, quick: bool) -> None:
@@ -180,20 +264,25 @@ async def main(folder: Path, *, quick: bool) -> None:
         databases = Databases(address)
         async with databases.clone("anchor") as database:
             await submitting(database, folder, 500 if quick else 3000)
+            await submitting_many(database, folder, 3 if quick else 9)
         async with databases.clone("anchor") as database:
             ground = await Ground.lay(chain.url)
             async with await connect(database.settings("anchor"), schema="anchor") as pool:
                 world = World(pool, ground, window_roots=100_000)
                 for count in (1_000,) if quick else (10_000, 100_000):
                     await window(world, count)
+        async with databases.clone("anchor") as database:
+            async with await connect(database.settings("anchor"), schema="anchor") as pool:
+                day_world = World(pool, ground, window_roots=100_000)
+                await day(day_world, database, 20 if quick else WINDOWS_A_DAY)
             await ground.web3.provider.disconnect()
     finally:
         await chain.kill()
         await postgres.stop()
-    print(f"at {DAY:,} roots a day in {WINDOWS_A_DAY:,} windows: 1/{DAY / WINDOWS_A_DAY:.0f} of one transaction a root")
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)  # PostgreSQL may run as another user
+        structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
         uvloop.run(main(Path(name), quick="--quick" in sys.argv))

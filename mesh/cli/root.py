@@ -25,6 +25,7 @@ class Lazy(click.Group):
         "verify": "mesh.cli.verify",
         "audit-ledger": "mesh.cli.ledger",
         "replay": "mesh.cli.replay",
+        "calls": "mesh.cli.calls",
         "chain": "mesh.cli.processes",
         "migrate": "mesh.cli.processes",
         "worker": "mesh.cli.processes",

@@ -1,0 +1,36 @@
+"""`voketag calls`: a receipt as calls of the contract."""
+
+import json
+from typing import BinaryIO
+
+import click
+
+from mesh.cli.console import errors
+from trust import calls as onchain
+from trust.receipt import Receipt, ReceiptMalformedError
+
+UNREADABLE, PENDING = 2, 3
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+def calls(file: BinaryIO) -> None:
+    """Print the calls of the contract that check a receipt on the chain, as JSON.
+
+    Exit status: 0 printed, 2 not a receipt, 3 not anchored yet.
+    """
+    try:
+        receipt = Receipt.from_json(file.read())
+        found = onchain.calls(receipt)
+    except ReceiptMalformedError as error:
+        errors.print(f"[red]{error}[/]")
+        raise SystemExit(UNREADABLE) from error
+    if receipt.chain is None:
+        errors.print("[yellow]Not anchored yet: fetch the receipt again later.[/]")
+        raise SystemExit(PENDING)
+    document = {
+        "chain_id": receipt.chain.chain_id,
+        "to": receipt.chain.contract,
+        "calls": [{"step": call.step, "data": "0x" + call.data.hex(), "returns": call.expected} for call in found],
+    }
+    click.echo(json.dumps(document, indent=2))
