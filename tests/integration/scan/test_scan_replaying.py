@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,7 @@ from tests.meshes import ROOT
 from tests.servers import PASSWORD
 
 FROM, TO = "2020-01-01", "2100-01-01T00:00:00+02:00"
-ABROAD = {"verdict": 1} | replace(UNEVENTFUL, place=Place("US", 0)).to_dict(blocked=False)
+ABROAD = {"verdict": 1} | UNEVENTFUL._replace(place=Place("US", 0)).to_dict(blocked=False)
 BLOCKED = {"verdict": 1} | UNEVENTFUL.to_dict(blocked=True)
 
 

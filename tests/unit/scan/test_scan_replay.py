@@ -29,7 +29,10 @@ def test_the_same_weights_move_nothing() -> None:
 
 
 def test_heavier_weights_raise_and_lighter_ones_lower() -> None:
-    for weights, moved in ((Weights(market=100, suspicious=10), Verdict.SUSPICIOUS), (Weights(market=1), Verdict.GENUINE_CODE)):
+    for weights, moved in (
+        (Weights(market=100, suspicious=10), Verdict.SUSPICIOUS),
+        (Weights(market=1), Verdict.GENUINE_CODE),
+    ):
         shift, scan = Shift(), past(ABROAD)
         shift.add(scan, weights)
         assert scan.total is not None
