@@ -201,6 +201,12 @@ class DeliveryNotFound(VokeTagError):
     reason, code, resource_type = "DELIVERY_NOT_FOUND", NOT_FOUND, "delivery"
 
 
+class CaseNotFound(VokeTagError):
+    """There is no case {case_id}."""
+
+    reason, code, resource_type = "CASE_NOT_FOUND", NOT_FOUND, "fraud_case"
+
+
 class PositionLost(VokeTagError):
     """Nobody can go on after place {after}: it is too far behind, or was not reached yet."""
 

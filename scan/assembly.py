@@ -12,12 +12,14 @@ from mesh.api_keys import ApiKeyAuthenticator
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.identity import Authenticator, ServiceAuthenticator
 from mesh.limits import Limiter, LocalLimiter, SharedLimiter
+from mesh.paging import PageTokens
 from mesh.pipeline import Pipeline
 from mesh.policy import FACTORY, SERVICE
 from mesh.presence import Presence
 from mesh.server import Server, ServerParts
 from scan.caller import Callers
 from scan.card import Cards
+from scan.cases import Cases
 from scan.changes import Changes
 from scan.chunks import Streams
 from scan.config import ScanSettings
@@ -41,6 +43,7 @@ from scan.reports import Reports
 from scan.salts import Salts
 from scan.service import ScanService
 from scan.store import Store
+from scan.tallies import Tallies
 from scan.verify import Verifier
 from scan.watching import Watching
 from trust.keyring import Keyring
@@ -125,7 +128,9 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             weights=settings.weights,
             new_event_id=lambda: new_id().bytes,
         )
-        streams, reports = Streams(verifier, clock), Reports(store, new_id=new_id)
+        tallies = Tallies(store, shared)
+        streams, reports = Streams(verifier, clock), Reports(store, tallies, new_id=new_id)
+        cases = Cases(store, tallies, PageTokens(settings.page_key.get_secret_value().encode()))
         await stack.enter_async_context(reports.salts_turned())
         watching = Watching(store)
 
@@ -136,7 +141,8 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         callers = Callers(salts, geography(settings))
         cookie = Cookie(secure=settings.cookie_secure, entropy=os.urandom)
         documents = Documents(Page(), read_languages(), cookie)
-        service = ScanService(verifier, streams, receipts, reports, watching, callers=callers, documents=documents)
+        others: dict[str, Any] = {"cases": cases, "watching": watching, "callers": callers, "documents": documents}
+        service = ScanService(verifier, streams, receipts, reports, **others)
         log = LedgerService(Log(pool, ledger, journal), verifier)
         registered = (
             (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),

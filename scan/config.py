@@ -40,6 +40,7 @@ class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings
     jwks: str = Field(
         default='{"keys": []}', description="public keys of the services that may call, as a JWKS document"
     )
+    page_key: SecretStr = Field(min_length=32, description="what page tokens are signed under")
     scan_per_second: float = Field(default=20, gt=0, description="scans of one address prefix in the long run")
     scan_burst: int = Field(default=60, ge=1, description="scans of one address prefix at once")
     device_per_second: float = Field(default=20, gt=0, description="scans of one device in the long run")
@@ -115,6 +116,7 @@ class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
     anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
     factory_target: str = Field(min_length=1, description="gRPC target of the factory service")
+    reports_told_seconds: float = Field(default=30.0, gt=0, description="between rounds over reported products")
     suspicion_again_seconds: float = Field(default=10.0, gt=0, description="until a suspicion is sent once more")
     ledger_checkpoint_seconds: float = Field(default=10.0, ge=0.1, le=10, description="between checkpoints, at most")
     metrics_host: str = "0.0.0.0"  # noqa: S104

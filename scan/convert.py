@@ -12,6 +12,7 @@ from voketag.anchor.v1 import anchor_pb2
 from voketag.scan.v1 import ledger_pb2, scan_pb2
 
 from scan.card import Card
+from scan.cases import Case, CasePage
 from scan.chunks import Chunk, Frame, Header, Judged, Limited, Result
 from scan.counts import History
 from scan.factors import FactorName
@@ -168,6 +169,34 @@ def report(request: scan_pb2.ReportFraudRequest, product_id: UUID | None) -> Rep
         photo=photo,
         country_code=request.country_code,
     )
+
+
+def list_reports_response(page: CasePage) -> scan_pb2.ListReportsResponse:
+    """A page of cases."""
+    cases = [report_case(case) for case in page.cases]
+    return scan_pb2.ListReportsResponse(cases=cases, next_page_token=page.next_page_token)
+
+
+def report_case(case: Case) -> scan_pb2.ReportCase:
+    """A case for staff."""
+    return scan_pb2.ReportCase(
+        case_id=str(case.case_id),
+        report_time=timestamp(case.reported_at),
+        state=scan_pb2.ReportState.Value(f"REPORT_STATE_{case.state}"),
+        kind=scan_pb2.FraudKind.Value(f"FRAUD_KIND_{case.kind}"),
+        text=case.text,
+        product_id=str(case.product_id or ""),
+        code=case.code,
+        country_code=case.country_code,
+        report_count=case.reports,
+        note=case.note,
+        change_time=timestamp(case.changed_at) if case.changed_at is not None else None,
+    )
+
+
+def report_state(number: scan_pb2.ReportState.ValueType) -> str | None:
+    """The name of a state; None when it was left out."""
+    return scan_pb2.ReportState.Name(number).removeprefix("REPORT_STATE_") if number else None
 
 
 def watch_response(seen: Seen) -> scan_pb2.WatchScansResponse:

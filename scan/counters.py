@@ -201,5 +201,10 @@ def _country(code: str) -> int:
     return int.from_bytes(code.encode()) if len(code) == 2 and code.isascii() else 0
 
 
+def product_key(product_id: bytes) -> bytes:
+    """Where the counts of a product are."""
+    return _PRODUCT + product_id
+
+
 def _day_key(day: datetime) -> str:
     return f"scan:day:{_TAG}:{day:%Y%m%d}"

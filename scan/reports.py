@@ -21,6 +21,7 @@ from mesh.errors import DependencyUnavailable
 from mesh.idempotency import RequestKey
 from scan.report import Report
 from scan.store import Store
+from scan.tallies import Tallies
 
 log = structlog.get_logger()
 TURN_SECONDS = 900.0
@@ -29,8 +30,9 @@ TURN_SECONDS = 900.0
 class Reports:
     """Takes reports."""
 
-    def __init__(self, store: Store, *, new_id: IdSource) -> None:
+    def __init__(self, store: Store, tallies: Tallies, *, new_id: IdSource) -> None:
         self._store = store
+        self._tallies = tallies
         self._new_id = new_id
 
     async def take(self, key: RequestKey, prefix: str, report: Report) -> UUID:
@@ -46,6 +48,8 @@ class Reports:
             detail = {"report_id": report_id, "kind": report.kind, "product_id": report.product_id}
             resource = f"fraud_case/{case_id}"
             await audit.record(connection, resource=resource, request_id=key.request_id, detail=detail, anonymous=True)
+        if report.product_id is not None:
+            await self._tallies.tell(report.product_id)
         return case_id
 
     @asynccontextmanager

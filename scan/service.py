@@ -14,6 +14,7 @@ from mesh.idempotency import RequestKey
 from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, metadata_of, peer_address
 from scan import convert
 from scan.caller import Callers
+from scan.cases import Cases
 from scan.chunks import Streams
 from scan.document import Documents
 from scan.receipt import Receipts
@@ -33,8 +34,9 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         streams: Streams,
         receipts: Receipts,
         reports: Reports,
-        watching: Watching,
         *,
+        cases: Cases,
+        watching: Watching,
         callers: Callers,
         documents: Documents,
     ) -> None:
@@ -43,6 +45,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self._streams = streams
         self._receipts = receipts
         self._reports = reports
+        self._cases = cases
         self._watching = watching
         self._documents = documents
 
@@ -87,6 +90,26 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         prefix = address_prefix(_address(metadata_of(context), context))
         case_id = await self._reports.take(key, prefix, convert.report(request, product_id))
         return scan_pb2.ReportFraudResponse(case_id=str(case_id))
+
+    async def ListReports(self, request: scan_pb2.ListReportsRequest, context: Context) -> scan_pb2.ListReportsResponse:
+        """Lists cases, newest first."""
+        page = await self._cases.list(
+            str(caller()),
+            state=convert.report_state(request.state),
+            product_id=UUID(request.product_id) if request.product_id else None,
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return convert.list_reports_response(page)
+
+    async def SetReportState(
+        self, request: scan_pb2.SetReportStateRequest, context: Context
+    ) -> scan_pb2.SetReportStateResponse:
+        """Decides a case."""
+        key = RequestKey.of("/voketag.scan.v1.ScanService/SetReportState", request.request_id, request)
+        state = convert.report_state(request.state) or ""
+        case = await self._cases.decide(key, UUID(request.case_id), state=state, note=request.note)
+        return scan_pb2.SetReportStateResponse(case=convert.report_case(case))
 
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
         """Gives the receipt of a product."""

@@ -17,6 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 from mesh.api_keys import Credentials
 from mesh.database import Connection, load_queries, reached
 from scan.card import Card
+from scan.factors import Reports
 from scan.receipt import Tree
 from scan.report import Report
 from scan.risk import RiskError, Weights
@@ -174,6 +175,38 @@ class Store:
         """The case of a report that was made before."""
         case_id: UUID = await self._sql.case_of(connection, report_id=report_id)
         return case_id
+
+    async def cases(
+        self, *, before: UUID | None, state: str | None, product_id: UUID | None, count: int
+    ) -> Sequence[Mapping[str, Any]]:
+        """Cases by the fields of scan.cases.Case, newest first, before one, by filter. Raises DependencyUnavailable."""
+        wanted = {"before": before, "state": state, "product_id": product_id, "count": count}
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                return [dict(row) async for row in self._sql.list_cases(connection, **wanted)]
+
+    async def case(self, connection: Connection, case_id: UUID) -> Mapping[str, Any] | None:
+        """A case by the fields of scan.cases.Case."""
+        row = await self._sql.one_case(connection, case_id=case_id)
+        return None if row is None else dict(row)
+
+    async def set_case_state(self, connection: Connection, case_id: UUID, *, state: str, note: str) -> str:
+        """Changes a case: the state that it had."""
+        return str(await self._sql.set_case_state(connection, case_id=case_id, state=state, note=note))
+
+    async def report_tallies(self, product_ids: Sequence[UUID]) -> Mapping[UUID, Reports]:
+        """See scan.tallies.Source."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                rows = self._sql.report_tallies(connection, product_ids=product_ids)
+                return {row["product_id"]: Reports(row["open"], row["confirmed"]) async for row in rows}
+
+    async def reported_products(self, after: UUID, count: int) -> Sequence[UUID]:
+        """See scan.tallies.Source."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                rows = self._sql.reported_products(connection, after=after, count=count)
+                return [row["product_id"] async for row in rows]
 
     async def insert_report(
         self, connection: Connection, report: Report, *, report_id: UUID, case_id: UUID, caller: bytes

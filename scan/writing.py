@@ -22,6 +22,7 @@ from scan.peers import AnchorPeer, FactoryPeer
 from scan.store import Store
 from scan.stream import Stream
 from scan.suspicion import Sender
+from scan.tallies import Tallies
 from scan.writer import Pace, Writer
 
 log = structlog.get_logger()
@@ -44,7 +45,8 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
         factory = await stack.enter_async_context(
             client.peer(settings.factory_target, tokens=tokens, service="factory")
         )
-        sender = Sender(Store(pool), FactoryPeer(factory).tell, again=settings.suspicion_again_seconds)
+        store = Store(pool)
+        sender = Sender(store, FactoryPeer(factory).tell, again=settings.suspicion_again_seconds)
         writer = Writer(
             pool,
             Stream(shared),
@@ -72,6 +74,7 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
             group.create_task(writer.keep_months(stop, ahead=settings.months_ahead, kept=settings.retention_months))
             group.create_task(checkpoints.run(stop))
             group.create_task(sender.run(stop))
+            group.create_task(Tallies(store, shared).run(stop, every=settings.reports_told_seconds))
             group.create_task(sender.forget(stop))
             log.info("writing")
     log.info("stopped")

@@ -51,6 +51,7 @@ class Environment:
     def _scan(self) -> dict[str, object]:
         return {
             "KEYRING_FILE": self.secrets.keyring,
+            "PAGE_KEY_FILE": self.secrets.page_key,
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
             "LEDGER_ORIGIN": LEDGER_ORIGIN,
             "LEDGER_KEY_FILE": self.secrets.ledger_key,

@@ -27,3 +27,38 @@ VALUES (:report_id, :case_id, CASE WHEN :report_id::uuid = :case_id::uuid THEN '
 -- name: insert_contact(report_id, contact)!
 -- Apart from the report, so that it can be erased without touching that.
 INSERT INTO report_contacts (report_id, contact) VALUES (:report_id, :contact);
+
+-- name: list_cases(before, state, product_id, count)
+-- Newest first, by the primary key; only the first report of a case carries a state.
+SELECT report_id AS case_id, reported_at, state, kind, text, product_id, code, country_code, note, changed_at,
+  (SELECT count(*) FROM fraud_reports further WHERE further.case_id = opened.report_id) AS reports
+FROM fraud_reports opened
+WHERE opened.state IS NOT NULL
+  AND (:before::uuid IS NULL OR report_id < :before::uuid)
+  AND (:state::text IS NULL OR state = :state::text)
+  AND (:product_id::uuid IS NULL OR product_id = :product_id::uuid)
+ORDER BY report_id DESC LIMIT :count;
+
+-- name: one_case(case_id)^
+-- A case by the id of its first report.
+SELECT report_id AS case_id, reported_at, state, kind, text, product_id, code, country_code, note, changed_at,
+  (SELECT count(*) FROM fraud_reports further WHERE further.case_id = opened.report_id) AS reports
+FROM fraud_reports opened WHERE report_id = :case_id AND state IS NOT NULL;
+
+-- name: set_case_state(state, note, case_id)$
+-- The state from before, for the audit.
+UPDATE fraud_reports SET state = :state, note = :note, changed_at = now() WHERE report_id = :case_id
+RETURNING old.state;
+
+-- name: report_tallies(product_ids)
+-- What the risk of a product's scans is to know: neighbourhoods in cases that nobody decided, and cases confirmed.
+SELECT opened.product_id,
+  count(DISTINCT report.caller) FILTER (WHERE opened.state IN ('OPEN', 'INVESTIGATING')) AS open,
+  count(DISTINCT opened.case_id) FILTER (WHERE opened.state = 'CONFIRMED') AS confirmed
+FROM fraud_reports opened JOIN fraud_reports report ON report.case_id = opened.report_id
+WHERE opened.state IS NOT NULL AND opened.product_id = ANY(:product_ids::uuid[])
+GROUP BY opened.product_id;
+
+-- name: reported_products(after, count)
+-- Every product that was ever reported, page by page.
+SELECT DISTINCT product_id FROM fraud_reports WHERE product_id > :after ORDER BY product_id LIMIT :count;

@@ -88,6 +88,16 @@ class Canned(
         self.seen(context)
         return scan_pb2.ReportFraudResponse(case_id=f"{request.kind}-{request.text}-{request.photo.sha256.hex()}")
 
+    async def ListReports(self, request: scan_pb2.ListReportsRequest, context: Context) -> scan_pb2.ListReportsResponse:
+        self.seen(context)
+        return scan_pb2.ListReportsResponse(next_page_token=f"{request.page_size}")
+
+    async def SetReportState(
+        self, request: scan_pb2.SetReportStateRequest, context: Context
+    ) -> scan_pb2.SetReportStateResponse:
+        self.seen(context)
+        return scan_pb2.SetReportStateResponse(case=scan_pb2.ReportCase(report_time=NOW, change_time=NOW))
+
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
         self.seen(context)
         return HttpBody(content_type="application/json", data=b'{"receipt": 1}')

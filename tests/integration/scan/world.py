@@ -183,6 +183,7 @@ class Service:
             "VOKETAG_VALKEY_URL": f"redis://{rest}",
             "VOKETAG_VALKEY_PASSWORD": PASSWORD,
             "VOKETAG_KEYRING": KEYRING,
+            "VOKETAG_PAGE_KEY": "tests" * 8,
             "VOKETAG_ANCHOR_TARGET": anchor_target,
             "VOKETAG_SERVICE_KEY": SERVICE_KEY,
             "VOKETAG_FACTORY_TARGET": anchor_target,

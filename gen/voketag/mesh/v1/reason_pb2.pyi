@@ -96,6 +96,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
     REASON_POSITION_LOST: _Reason.ValueType  # 37
     """A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
+    REASON_CASE_NOT_FOUND: _Reason.ValueType  # 38
+    """No such case of fraud reports. NOT_FOUND."""
     REASON_ANCHOR_STATE_CONFLICT: _Reason.ValueType  # 41
     """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
     REASON_TRANSACTION_NOT_FOUND: _Reason.ValueType  # 42
@@ -180,6 +182,8 @@ REASON_NOT_LOGGED: Reason.ValueType  # 34
 """The ledger of scans has no such entry, tree or tile that is signed for. NOT_FOUND."""
 REASON_POSITION_LOST: Reason.ValueType  # 37
 """A watcher cannot go on after this position: it is too far behind, or was not reached yet. FAILED_PRECONDITION."""
+REASON_CASE_NOT_FOUND: Reason.ValueType  # 38
+"""No such case of fraud reports. NOT_FOUND."""
 REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
 """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 REASON_TRANSACTION_NOT_FOUND: Reason.ValueType  # 42

@@ -220,6 +220,38 @@ FRAUD_KIND_OTHER: FraudKind.ValueType  # 4
 """Something else, which the text says."""
 Global___FraudKind: _TypeAlias = FraudKind  # noqa: Y015
 
+class _ReportState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_STATE_UNSPECIFIED: _ReportState.ValueType  # 0
+    """Not used."""
+    REPORT_STATE_OPEN: _ReportState.ValueType  # 1
+    """Nobody looked at it yet."""
+    REPORT_STATE_INVESTIGATING: _ReportState.ValueType  # 2
+    """Somebody does."""
+    REPORT_STATE_CONFIRMED: _ReportState.ValueType  # 3
+    """It is true: the item was a copy."""
+    REPORT_STATE_DISMISSED: _ReportState.ValueType  # 4
+    """Nothing came of it."""
+
+class ReportState(_ReportState, metaclass=_ReportStateEnumTypeWrapper):
+    """What became of a case."""
+
+REPORT_STATE_UNSPECIFIED: ReportState.ValueType  # 0
+"""Not used."""
+REPORT_STATE_OPEN: ReportState.ValueType  # 1
+"""Nobody looked at it yet."""
+REPORT_STATE_INVESTIGATING: ReportState.ValueType  # 2
+"""Somebody does."""
+REPORT_STATE_CONFIRMED: ReportState.ValueType  # 3
+"""It is true: the item was a copy."""
+REPORT_STATE_DISMISSED: ReportState.ValueType  # 4
+"""Nothing came of it."""
+Global___ReportState: _TypeAlias = ReportState  # noqa: Y015
+
 @_typing.final
 class Check(_message.Message):
     """One check and its outcome."""
@@ -979,6 +1011,192 @@ class ReportFraudResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportFraudResponse: _TypeAlias = ReportFraudResponse  # noqa: Y015
+
+@_typing.final
+class ReportCase(_message.Message):
+    """A case: a first report, and what was added to it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    REPORT_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    COUNTRY_CODE_FIELD_NUMBER: _builtins.int
+    REPORT_COUNT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    CHANGE_TIME_FIELD_NUMBER: _builtins.int
+    case_id: _builtins.str
+    """UUIDv7."""
+    state: Global___ReportState.ValueType
+    """What became of it."""
+    kind: Global___FraudKind.ValueType
+    """What speaks against the item."""
+    text: _builtins.str
+    """What was seen."""
+    product_id: _builtins.str
+    """UUIDv7 of the product; empty when the code is none of ours."""
+    code: _builtins.str
+    """What stood where a code of ours should; empty with `product_id`, and when there was nothing."""
+    country_code: _builtins.str
+    """The country where the item was seen, ISO 3166-1 alpha-2; empty when not said."""
+    report_count: _builtins.int
+    """Reports in the case, the first one included."""
+    note: _builtins.str
+    """What staff said of it last."""
+    @_builtins.property
+    def report_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was opened."""
+
+    @_builtins.property
+    def change_time(self) -> _timestamp_pb2.Timestamp:
+        """When staff last gave it a state; absent before."""
+
+    def __init__(
+        self,
+        *,
+        case_id: _builtins.str = ...,
+        report_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___ReportState.ValueType = ...,
+        kind: Global___FraudKind.ValueType = ...,
+        text: _builtins.str = ...,
+        product_id: _builtins.str = ...,
+        code: _builtins.str = ...,
+        country_code: _builtins.str = ...,
+        report_count: _builtins.int = ...,
+        note: _builtins.str = ...,
+        change_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["change_time", b"change_time", "report_time", b"report_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "change_time", b"change_time", "code", b"code", "country_code", b"country_code", "kind", b"kind", "note", b"note", "product_id", b"product_id", "report_count", b"report_count", "report_time", b"report_time", "state", b"state", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportCase: _TypeAlias = ReportCase  # noqa: Y015
+
+@_typing.final
+class ListReportsRequest(_message.Message):
+    """Which cases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    state: Global___ReportState.ValueType
+    """In this state; left out: in any."""
+    product_id: _builtins.str
+    """On this product; left out: on any."""
+    page_size: _builtins.int
+    """At most so many, up to 200; left out: 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before, with the same filter."""
+    def __init__(
+        self,
+        *,
+        state: Global___ReportState.ValueType = ...,
+        product_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "product_id", b"product_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportsRequest: _TypeAlias = ListReportsRequest  # noqa: Y015
+
+@_typing.final
+class ListReportsResponse(_message.Message):
+    """A page of cases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where to go on; empty on the last page."""
+    @_builtins.property
+    def cases(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportCase]:
+        """The cases."""
+
+    def __init__(
+        self,
+        *,
+        cases: _abc.Iterable[Global___ReportCase] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cases", b"cases", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReportsResponse: _TypeAlias = ListReportsResponse  # noqa: Y015
+
+@_typing.final
+class SetReportStateRequest(_message.Message):
+    """What to make of a case."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key, a UUID."""
+    case_id: _builtins.str
+    """The case."""
+    state: Global___ReportState.ValueType
+    """Its new state."""
+    note: _builtins.str
+    """Why: up to 2,000 characters; tabs and line breaks are its only control characters."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        case_id: _builtins.str = ...,
+        state: Global___ReportState.ValueType = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "note", b"note", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetReportStateRequest: _TypeAlias = SetReportStateRequest  # noqa: Y015
+
+@_typing.final
+class SetReportStateResponse(_message.Message):
+    """The case as it is now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def case(self) -> Global___ReportCase:
+        """The case."""
+
+    def __init__(
+        self,
+        *,
+        case: Global___ReportCase | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case", b"case"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetReportStateResponse: _TypeAlias = SetReportStateResponse  # noqa: Y015
 
 @_typing.final
 class GetReceiptRequest(_message.Message):

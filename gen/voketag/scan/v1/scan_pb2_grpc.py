@@ -61,6 +61,16 @@ class ScanServiceStub:
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
                 response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.FromString,
                 _registered_method=True)
+        self.ListReports = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/ListReports',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsResponse.FromString,
+                _registered_method=True)
+        self.SetReportState = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/SetReportState',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateResponse.FromString,
+                _registered_method=True)
         self.GetReceipt = channel.unary_unary(
                 '/voketag.scan.v1.ScanService/GetReceipt',
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetReceiptRequest.SerializeToString,
@@ -139,6 +149,25 @@ class ScanServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListReports(self, request, context):
+        """ListReports lists cases of reports, newest first, for staff.
+
+        Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetReportState(self, request, context):
+        """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
+        when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
+
+        Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetReceipt(self, request, context):
         """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
         can check without us. It records no scan.
@@ -202,6 +231,16 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     servicer.ReportFraud,
                     request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.FromString,
                     response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.SerializeToString,
+            ),
+            'ListReports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReports,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsResponse.SerializeToString,
+            ),
+            'SetReportState': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetReportState,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateResponse.SerializeToString,
             ),
             'GetReceipt': grpc.unary_unary_rpc_method_handler(
                     servicer.GetReceipt,
@@ -355,6 +394,60 @@ class ScanService:
             '/voketag.scan.v1.ScanService/ReportFraud',
             voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
             voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/ListReports',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.ListReportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetReportState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/SetReportState',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.SetReportStateResponse.FromString,
             options,
             channel_credentials,
             insecure,

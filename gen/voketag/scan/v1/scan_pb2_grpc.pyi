@@ -71,6 +71,17 @@ class ScanServiceStub:
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
+    ListReports: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ListReportsRequest, _scan_pb2.ListReportsResponse]
+    """ListReports lists cases of reports, newest first, for staff.
+
+    Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID, DEPENDENCY_UNAVAILABLE.
+    """
+    SetReportState: _grpc.UnaryUnaryMultiCallable[_scan_pb2.SetReportStateRequest, _scan_pb2.SetReportStateResponse]
+    """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
+    when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
+
+    Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+    """
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
     can check without us. It records no scan.
@@ -137,6 +148,17 @@ class ScanServiceAsyncStub(ScanServiceStub):
     Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
 
     Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+    """
+    ListReports: _aio.UnaryUnaryMultiCallable[_scan_pb2.ListReportsRequest, _scan_pb2.ListReportsResponse]  # type: ignore[assignment]
+    """ListReports lists cases of reports, newest first, for staff.
+
+    Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID, DEPENDENCY_UNAVAILABLE.
+    """
+    SetReportState: _aio.UnaryUnaryMultiCallable[_scan_pb2.SetReportStateRequest, _scan_pb2.SetReportStateResponse]  # type: ignore[assignment]
+    """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
+    when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
+
+    Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
     """
     GetReceipt: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
@@ -231,6 +253,29 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
 
         Errors: VALIDATION_FAILED, REQUEST_ID_REUSED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListReports(
+        self,
+        request: _scan_pb2.ListReportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.ListReportsResponse, _abc.Awaitable[_scan_pb2.ListReportsResponse]]:
+        """ListReports lists cases of reports, newest first, for staff.
+
+        Errors: VALIDATION_FAILED, PAGE_TOKEN_INVALID, DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def SetReportState(
+        self,
+        request: _scan_pb2.SetReportStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.SetReportStateResponse, _abc.Awaitable[_scan_pb2.SetReportStateResponse]]:
+        """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
+        when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
+
+        Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
