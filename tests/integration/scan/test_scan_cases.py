@@ -110,7 +110,7 @@ async def test_what_was_not_told_or_was_lost_is_mended(
     await until_looks(stub, token, LIKELY_COPY)
     async with Redis.from_url(valkey.url) as client:
         await client.flushall()
-        await client.execute_command("FUNCTION", "FLUSH")
+        await client.function_flush()
     await until_looks(stub, token, LIKELY_COPY)
     await valkey.kill()
     await staff.SetReportState(decision(case_id, DISMISSED), timeout=10)
@@ -168,9 +168,9 @@ async def test_what_is_refused(stub: Stub, staff: Stub, tenant: Tenant) -> None:
         assert await reason(staff, scan_pb2.ListReportsRequest(**listing)) == "VALIDATION_FAILED", page
     assert await reason(staff, scan_pb2.ListReportsRequest(page_token="x")) == "PAGE_TOKEN_INVALID"
     factory = (("x-api-key", tenant.key),)
-    for request in (scan_pb2.ListReportsRequest(), decision(case_id, CONFIRMED)):
-        assert await reason(stub, request) == "CREDENTIALS_MISSING"
-        assert await reason(stub, request, factory) == "ACCESS_DENIED"
+    for asked in (scan_pb2.ListReportsRequest(), decision(case_id, CONFIRMED)):
+        assert await reason(stub, asked) == "CREDENTIALS_MISSING"
+        assert await reason(stub, asked, factory) == "ACCESS_DENIED"
     first = decision(case_id, CONFIRMED)
     await staff.SetReportState(first, timeout=10)
     first.state = DISMISSED
