@@ -131,7 +131,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         tallies = Tallies(store, shared)
         streams, reports = Streams(verifier, clock), Reports(store, tallies, new_id=new_id)
         cases = Cases(store, tallies, PageTokens(settings.page_key.get_secret_value().encode()))
-        await stack.enter_async_context(reports.salts_turned())
+        await stack.enter_async_context(reports.requests_forgotten())
         watching = Watching(store)
 
         def on_stop() -> None:

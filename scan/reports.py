@@ -24,7 +24,8 @@ from scan.store import Store
 from scan.tallies import Tallies
 
 log = structlog.get_logger()
-TURN_SECONDS = 900.0
+FORGET_SECONDS = 3600.0
+FORGOTTEN_AT_ONCE = 5_000
 
 
 class Reports:
@@ -53,24 +54,25 @@ class Reports:
         return case_id
 
     @asynccontextmanager
-    async def salts_turned(self) -> AsyncIterator[None]:
-        """Sees to it in the background that salts are destroyed in time, reports or none."""
-        turning = asyncio.create_task(self._turn())
+    async def requests_forgotten(self) -> AsyncIterator[None]:
+        """Forgets in the background the requests that nobody repeats any more: a day after they were made."""
+        forgetting = asyncio.create_task(self._forget())
         try:
             yield
         finally:
-            await tasks.end(turning)
+            await tasks.end(forgetting)
 
-    async def _turn(self) -> None:
+    async def _forget(self) -> None:
         while True:
+            more = False
             try:
                 async with self._store.transaction() as connection:
-                    await self._store.turn_salts(connection)
+                    more = await self._store.forget_requests(connection, FORGOTTEN_AT_ONCE) == FORGOTTEN_AT_ONCE
             except DependencyUnavailable:
-                pass  # nobody can read them either
+                pass  # they are forgotten an hour later
             except Exception:
-                log.exception("salts of reports are not destroyed")
-            await asyncio.sleep(TURN_SECONDS)
+                log.exception("old requests are not forgotten")
+            await asyncio.sleep(0 if more else FORGET_SECONDS)
 
     async def _case(self, connection: Connection, report: Report, callers: Sequence[bytes]) -> UUID | None:
         if report.product_id is None and not report.code:

@@ -163,6 +163,11 @@ class Store:
         """The salts of callers' pseudonyms, of today and, if there is one, of yesterday; older ones are destroyed."""
         return [row["salt"] async for row in self._sql.turn_salts(connection)]
 
+    async def forget_requests(self, connection: Connection, most: int) -> int:
+        """Forgets so many requests that are older than a day: how many it forgot."""
+        forgotten: int = await self._sql.forget_requests(connection, most=most)
+        return forgotten
+
     async def open_case(self, connection: Connection, report: Report, callers: Sequence[bytes]) -> UUID | None:
         """The case that one of these callers opened on the same code within a day; nobody else opens one meanwhile."""
         subject = str(report.product_id or report.code)

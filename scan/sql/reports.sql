@@ -2,6 +2,10 @@
 -- Today's salt and yesterday's; whoever comes first on a day makes the one and destroys what is older.
 SELECT salt FROM turn_report_salts() AS salt;
 
+-- name: forget_requests(most)$
+-- Runs as the owner: this role removes nothing by itself.
+SELECT forget_requests(:most);
+
 -- name: lock_subject(subject)!
 -- Two reports at once on the same subject must not open two cases; held until the end of the transaction.
 SELECT pg_advisory_xact_lock(hashtextextended(:subject, 0));

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,6 +22,7 @@ from tests.servers import PASSWORD
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONTACT = "ana.souza+voketag@example.com.br"
+TODAY_ALONE = "DELETE FROM scan.salts WHERE day <> (now() AT TIME ZONE 'UTC')::date"
 PHOTO = scan_pb2.FraudPhoto(sha256=bytes(range(32)), media_type="image/jpeg")
 
 
@@ -135,7 +137,7 @@ async def test_after_a_day_it_is_another_case_and_a_new_day_makes_none(stub: Stu
     token, here = (await database.batch()).tokens[0], anywhere()
     first = await send(stub, a_report(token=token), here)
     async with connected(database.owner_dsn) as owner:
-        await owner.execute("UPDATE scan.report_salts SET day = day - 1")  # as if midnight had just passed
+        await owner.execute(f"{TODAY_ALONE}; UPDATE scan.salts SET day = day - 1")  # as if midnight had just passed
         assert await send(stub, a_report(token=token), here) == first
         await owner.execute("UPDATE scan.fraud_reports SET reported_at = reported_at - interval '24 hours'")
     assert await send(stub, a_report(token=token), here) != first
@@ -144,13 +146,31 @@ async def test_after_a_day_it_is_another_case_and_a_new_day_makes_none(stub: Stu
 async def test_salts_of_the_day_before_yesterday_are_destroyed(stub: Stub, database: Database) -> None:
     await send(stub, a_report())
     async with connected(database.owner_dsn) as owner:
-        await owner.execute("DELETE FROM scan.report_salts WHERE day < (now() AT TIME ZONE 'UTC')::date")
-        await owner.execute("UPDATE scan.report_salts SET day = day - 2")
-        old = await owner.fetchval("SELECT salt FROM scan.report_salts")
+        await owner.execute(TODAY_ALONE)
+        old = await owner.fetchval("UPDATE scan.salts SET day = day - 2 RETURNING salt")
         await send(stub, a_report())
-        salts = [row["salt"] for row in await owner.fetch("SELECT salt FROM scan.report_salts")]
-    assert len(salts) == 1
+        salts = [row["salt"] for row in await owner.fetch("SELECT salt FROM scan.salts")]
+    assert salts
     assert old not in salts
+
+
+async def test_requests_are_forgotten_after_a_day_and_not_before(stub: Stub, database: Database) -> None:
+    request, other = a_report(), a_report()
+    case_id = await send(stub, request)
+    await send(stub, other)
+    age = "UPDATE scan.idempotency SET created_at = now() - $2::interval WHERE request_id = $1::uuid"
+    service = await asyncpg.connect(database.scan_dsn, password=PASSWORD)
+    try:
+        async with connected(database.owner_dsn) as owner:
+            await owner.execute(age, request.request_id, timedelta(hours=24))
+            await owner.execute(age, other.request_id, timedelta(hours=26))
+        assert await service.fetchval("SELECT scan.forget_requests(0)") == 0
+        assert await service.fetchval("SELECT scan.forget_requests(10)") == 1
+        assert await service.fetchval("SELECT scan.forget_requests(10)") == 0
+    finally:
+        await service.close()
+    assert await send(stub, request) == case_id
+    assert await send(stub, other) != case_id
 
 
 async def test_nothing_says_where_a_report_came_from(stub: Stub, database: Database) -> None:
@@ -197,7 +217,6 @@ async def test_the_services_role_changes_and_removes_nothing(database: Database)
             "DELETE FROM scan.fraud_reports",
             "DELETE FROM scan.report_contacts",
             "SELECT * FROM scan.report_contacts",
-            "SELECT * FROM scan.report_salts",
             "UPDATE scan.audit SET detail = '{}'",
             "DELETE FROM scan.audit",
             "DELETE FROM scan.idempotency",
