@@ -132,7 +132,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         streams, reports = Streams(verifier, clock), Reports(store, tallies, new_id=new_id)
         cases = Cases(store, tallies, PageTokens(settings.page_key.get_secret_value().encode()))
         await stack.enter_async_context(reports.requests_forgotten())
-        watching = Watching(store)
+        watching = Watching(store, clock)
 
         def on_stop() -> None:
             streams.close()

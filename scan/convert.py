@@ -22,7 +22,7 @@ from scan.report import Photo, Report
 from scan.risk import Assessment, Factor
 from scan.verdict import Checks, Judgement, Outcome, Verdict
 from scan.verify import Answer
-from scan.watching import LiveScan, Seen
+from scan.watching import DayTotals, LiveScan, Seen
 from trust.receipt import ChainPart, TreePart
 
 VERDICTS = {
@@ -197,6 +197,17 @@ def report_case(case: Case) -> scan_pb2.ReportCase:
 def report_state(number: scan_pb2.ReportState.ValueType) -> str | None:
     """The name of a state; None when it was left out."""
     return scan_pb2.ReportState.Name(number).removeprefix("REPORT_STATE_") if number else None
+
+
+def totals_response(totals: DayTotals) -> scan_pb2.GetTodayTotalsResponse:
+    """The scans of a day."""
+    verdicts = [
+        scan_pb2.VerdictTotal(verdict=scan_pb2.Verdict.ValueType(verdict), scans=scans)
+        for verdict, scans in totals.scans.items()
+    ]
+    return scan_pb2.GetTodayTotalsResponse(
+        day=totals.day.isoformat(), scans=sum(totals.scans.values()), verdicts=verdicts
+    )
 
 
 def watch_response(seen: Seen) -> scan_pb2.WatchScansResponse:

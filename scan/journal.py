@@ -1,5 +1,6 @@
 """The journal of scans in PostgreSQL: rows, their places in the ledger, and how far each stream is written."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ PAGE = 1_000
 LAST_PLACE = (1 << 63) - 1
 SUSPECTED = (2, 3)
 """The verdicts that factories are told of, as the contract numbers them: SUSPICIOUS and LIKELY_COPY."""
+UNKNOWN = UUID(int=0)
+"""The factory of scans whose card could not be read, in totals."""
 LEAD_KEY = 0x766F6B6A
 """The advisory lock of the writer that works."""
 
@@ -131,6 +134,7 @@ class Journal:
             "events", records=[(*row, first + place) for place, row in enumerate(rows)], columns=COLUMNS
         )
         await self._suspect(connection, rows)
+        await self._add_up(connection, rows)
         return len(rows)
 
     async def _suspect(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -147,6 +151,17 @@ class Journal:
                 event_ids=[row.event_id for row in found.values()],
                 risks=[row.risk for row in found.values()],
             )
+
+    async def _add_up(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """The day's totals by factory and verdict."""
+        totals = Counter([(row.at.date(), row.factory_id or UNKNOWN, row.verdict) for row in rows])
+        await self._sql.add_totals(
+            connection,
+            days=[day for day, _, _ in totals],
+            factory_ids=[factory_id for _, factory_id, _ in totals],
+            verdicts=[verdict for _, _, verdict in totals],
+            counts=list(totals.values()),
+        )
 
     async def _missing(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
         if not rows:

@@ -77,6 +77,13 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
             async for seen in stretches:
                 yield convert.watch_response(seen)
 
+    async def GetTodayTotals(
+        self, request: scan_pb2.GetTodayTotalsRequest, context: Context
+    ) -> scan_pb2.GetTodayTotalsResponse:
+        """Gives the scans of today by verdict."""
+        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
+        return convert.totals_response(await self._watching.today(factory_id))
+
     async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
         """Gives a verdict and records nothing."""
         answer = await self._verifier.look(request.token)

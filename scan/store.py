@@ -124,6 +124,13 @@ class Store:
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
                 return [_scan(row) async for row in self._sql.scans_between(connection, **places)]
 
+    async def totals(self, day: date, factory_id: UUID | None) -> Mapping[int, int]:
+        """Scans of a day (UTC) by verdict, of a factory or of all. Raises DependencyUnavailable."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                rows = self._sql.totals_of(connection, day=day, factory_id=factory_id)
+                return {row["verdict"]: row["scans"] async for row in rows}
+
     async def claim_suspicions(self, seconds: float, count: int) -> Sequence[Suspicion]:
         """See scan.suspicion.Outbox."""
         with reached():

@@ -1,4 +1,6 @@
-"""Live scans for those who watch: read from the journal by one task a process, and handed to each watcher's own queue.
+"""Live scans, and the day's totals, for those who watch.
+
+Scans are read from the journal by one task a process, and handed to each watcher's own queue.
 
 The journal, and not the stream in Valkey: the stream is trimmed as soon as it is written, so that a reader beside the
 writer would miss scans and not know which; and scans that were recorded while Valkey was away never were in it. The
@@ -7,16 +9,17 @@ ledger's order has no gaps and nothing comes late into it: whoever knows a place
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
 
 import structlog
 
 from mesh import tasks
+from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, PositionLost, ShuttingDown
 from mesh.presence import Presence
 
@@ -53,6 +56,14 @@ class Seen:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """Scans of a day (UTC) by verdict, as the contract numbers them."""
+
+    day: date
+    scans: Mapping[int, int]
+
+
 class Source(Protocol):
     """The journal as it is watched. Everything raises DependencyUnavailable."""
 
@@ -66,6 +77,10 @@ class Source(Protocol):
 
     async def scans_between(self, after: int, until: int, factory_id: UUID | None) -> Sequence[LiveScan]:
         """The scans of a factory, None for all, after a place up to another."""
+        ...
+
+    async def totals(self, day: date, factory_id: UUID | None) -> Mapping[int, int]:
+        """Scans of a day (UTC) by verdict, of a factory or of all."""
         ...
 
 
@@ -116,8 +131,9 @@ class Watcher:
 class Watching:
     """Watches for all watchers of a process. There is a reader while there are watchers, and none without."""
 
-    def __init__(self, source: Source, *, pace: Pace = USUAL_PACE) -> None:
+    def __init__(self, source: Source, clock: Clock, *, pace: Pace = USUAL_PACE) -> None:
         self._source = source
+        self._clock = clock
         self._pace = pace
         self._presence = Presence("the journal that is watched")
         self._watchers: dict[UUID | None, set[Watcher]] = defaultdict(set)
@@ -133,6 +149,11 @@ class Watching:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.wake()
+
+    async def today(self, factory_id: UUID | None) -> DayTotals:
+        """The scans of today of a factory, None for all. Raises DependencyUnavailable."""
+        day = self._clock.now().date()
+        return DayTotals(day, await self._source.totals(day, factory_id))
 
     async def watch(self, factory_id: UUID | None, after: int | None) -> AsyncGenerator[Seen, None]:
         """The scans of a factory, None for all, after a place or from now on, without end.

@@ -84,6 +84,12 @@ class Canned(
         self.seen(context)
         yield scan_pb2.WatchScansResponse(position=request.after)
 
+    async def GetTodayTotals(
+        self, request: scan_pb2.GetTodayTotalsRequest, context: Context
+    ) -> scan_pb2.GetTodayTotalsResponse:
+        self.seen(context)
+        return scan_pb2.GetTodayTotalsResponse(day="2026-01-31")
+
     async def ReportFraud(self, request: scan_pb2.ReportFraudRequest, context: Context) -> scan_pb2.ReportFraudResponse:
         self.seen(context)
         return scan_pb2.ReportFraudResponse(case_id=f"{request.kind}-{request.text}-{request.photo.sha256.hex()}")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from mesh.clock import new_id
+from mesh.clock import SystemClock, new_id
 from mesh.errors import PositionLost, ShuttingDown
 from mesh.local.server import Server
 from scan.event import Envelope
@@ -26,7 +26,7 @@ MINE, OTHER = new_id(), new_id()
 async def watched(world: World) -> AsyncIterator[Watching]:
     """A journal that is written, and watched."""
     async with world.writing(journal=Journal(Ledger("tests"))), world.pool() as pool:
-        yield Watching(Store(pool), pace=QUICK)
+        yield Watching(Store(pool), SystemClock(), pace=QUICK)
 
 
 def scans(count: int, factory_id: UUID = MINE) -> list[Envelope]:

@@ -915,6 +915,86 @@ class LiveScan(_message.Message):
 Global___LiveScan: _TypeAlias = LiveScan  # noqa: Y015
 
 @_typing.final
+class GetTodayTotalsRequest(_message.Message):
+    """Whose scans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    factory_id: _builtins.str
+    """The factory; empty for the caller's own, and for operators for all."""
+    def __init__(
+        self,
+        *,
+        factory_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factory_id", b"factory_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTodayTotalsRequest: _TypeAlias = GetTodayTotalsRequest  # noqa: Y015
+
+@_typing.final
+class GetTodayTotalsResponse(_message.Message):
+    """The scans of a day that are on record; codes that are not ours are not among them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DAY_FIELD_NUMBER: _builtins.int
+    SCANS_FIELD_NUMBER: _builtins.int
+    VERDICTS_FIELD_NUMBER: _builtins.int
+    day: _builtins.str
+    """The day, as 2026-01-31."""
+    scans: _builtins.int
+    """All scans."""
+    @_builtins.property
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___VerdictTotal]:
+        """By verdict, those that there were."""
+
+    def __init__(
+        self,
+        *,
+        day: _builtins.str = ...,
+        scans: _builtins.int = ...,
+        verdicts: _abc.Iterable[Global___VerdictTotal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["day", b"day", "scans", b"scans", "verdicts", b"verdicts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTodayTotalsResponse: _TypeAlias = GetTodayTotalsResponse  # noqa: Y015
+
+@_typing.final
+class VerdictTotal(_message.Message):
+    """Scans with one verdict."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: _builtins.int
+    SCANS_FIELD_NUMBER: _builtins.int
+    verdict: Global___Verdict.ValueType
+    """What was said about the codes."""
+    scans: _builtins.int
+    """How many scans."""
+    def __init__(
+        self,
+        *,
+        verdict: Global___Verdict.ValueType = ...,
+        scans: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scans", b"scans", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerdictTotal: _TypeAlias = VerdictTotal  # noqa: Y015
+
+@_typing.final
 class ReportFraudRequest(_message.Message):
     """A report."""
 

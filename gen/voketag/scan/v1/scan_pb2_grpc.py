@@ -56,6 +56,11 @@ class ScanServiceStub:
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.SerializeToString,
                 response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.FromString,
                 _registered_method=True)
+        self.GetTodayTotals = channel.unary_unary(
+                '/voketag.scan.v1.ScanService/GetTodayTotals',
+                request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsRequest.SerializeToString,
+                response_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsResponse.FromString,
+                _registered_method=True)
         self.ReportFraud = channel.unary_unary(
                 '/voketag.scan.v1.ScanService/ReportFraud',
                 request_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.ReportFraudRequest.SerializeToString,
@@ -134,6 +139,16 @@ class ScanServiceServicer:
 
         Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
         DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTodayTotals(self, request, context):
+        """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
+        and for operators those of one factory or of all.
+
+        Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +241,11 @@ def add_ScanServiceServicer_to_server(servicer, server):
                     servicer.WatchScans,
                     request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.FromString,
                     response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.SerializeToString,
+            ),
+            'GetTodayTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTodayTotals,
+                    request_deserializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsRequest.FromString,
+                    response_serializer=voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsResponse.SerializeToString,
             ),
             'ReportFraud': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportFraud,
@@ -367,6 +387,33 @@ class ScanService:
             '/voketag.scan.v1.ScanService/WatchScans',
             voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansRequest.SerializeToString,
             voketag_dot_scan_dot_v1_dot_scan__pb2.WatchScansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTodayTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.scan.v1.ScanService/GetTodayTotals',
+            voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsRequest.SerializeToString,
+            voketag_dot_scan_dot_v1_dot_scan__pb2.GetTodayTotalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,6 +65,12 @@ class ScanServiceStub:
     Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
     DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
     """
+    GetTodayTotals: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetTodayTotalsRequest, _scan_pb2.GetTodayTotalsResponse]
+    """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
+    and for operators those of one factory or of all.
+
+    Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+    """
     ReportFraud: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
     Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
@@ -142,6 +148,12 @@ class ScanServiceAsyncStub(ScanServiceStub):
 
     Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
     DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
+    """
+    GetTodayTotals: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetTodayTotalsRequest, _scan_pb2.GetTodayTotalsResponse]  # type: ignore[assignment]
+    """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
+    and for operators those of one factory or of all.
+
+    Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
     ReportFraud: _aio.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]  # type: ignore[assignment]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
@@ -241,6 +253,18 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
         DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def GetTodayTotals(
+        self,
+        request: _scan_pb2.GetTodayTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.GetTodayTotalsResponse, _abc.Awaitable[_scan_pb2.GetTodayTotalsResponse]]:
+        """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
+        and for operators those of one factory or of all.
+
+        Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
