@@ -9,10 +9,11 @@ from typing import NoReturn
 
 import structlog
 import uvloop
+from eth_utils.address import to_checksum_address
 from prometheus_client import REGISTRY
 
 from anchor.chain import Chain, ChainError, ChainMismatchError, ChainUnavailableError
-from anchor.config import DeploySettings, SubmitSettings
+from anchor.config import DeploySettings, NodeSettings, SubmitSettings
 from anchor.contract import Deployment, anchor_registry
 from anchor.delivery import Delivery, DeliveryPolicy
 from anchor.deployment import Deployer
@@ -20,6 +21,7 @@ from anchor.evm import EvmChain, web3_over_http
 from anchor.journal import Account, Journal
 from anchor.lease import Lease
 from anchor.metrics import Metrics
+from anchor.remote_signer import RemoteSigner
 from anchor.signer import Signer, SignerError, from_key_file
 from anchor.submitter import Submitter
 from anchor.window import WindowPolicy, Windows
@@ -44,7 +46,7 @@ async def submit(settings: SubmitSettings, wrap: Wrap = lambda chain: chain) -> 
     deployment = Deployment.parse(settings.deployment)
     chain = wrap(EvmChain(web3, deployment, anchor_registry(), gas=settings.gas_limit))
     try:
-        signer = from_key_file(settings.chain_key_file)
+        signer = signer_of(settings)
         await patiently(lambda: chain.check(signer.address), settings.start_seconds)
         await _submit(settings, chain, signer, stop)
     except (ChainError, ChainMismatchError, SignerError) as error:
@@ -89,13 +91,28 @@ def deploy(settings: DeploySettings) -> str:
 async def _deploy(settings: DeploySettings, known: Deployment | None) -> Deployment:
     web3 = web3_over_http(settings.chain_url.get_secret_value(), settings.chain_timeout_seconds)
     try:
-        deployer = Deployer(web3, from_key_file(settings.chain_key_file), anchor_registry(), settings.chain_id)
+        deployer = Deployer(web3, signer_of(settings), anchor_registry(), settings.chain_id)
         await patiently(deployer.check, settings.start_seconds)
         return await deployer.deploy(known)
     except (ChainError, ChainMismatchError, SignerError) as error:
         fail(error)
     finally:
         await web3.provider.disconnect()
+
+
+def signer_of(settings: NodeSettings) -> Signer:
+    """The signer that the settings name. Raises SignerError."""
+    if settings.chain_key_file is not None:
+        return from_key_file(settings.chain_key_file, settings.chain_key_password)
+    assert settings.signer_url is not None
+    assert settings.signer_address is not None
+    assert settings.signer_token is not None
+    return RemoteSigner(
+        settings.signer_url.get_secret_value(),
+        to_checksum_address(settings.signer_address),
+        settings.signer_token,
+        timeout_seconds=settings.signer_timeout_seconds,
+    )
 
 
 async def patiently(ask: Callable[[], Awaitable[None]], seconds: float) -> None:

@@ -11,9 +11,14 @@ class ChainError(Exception):
 class ChainUnavailableError(ChainError):
     """No usable answer came: try again later. What was sent may have arrived."""
 
+    kind = "unavailable"
+    """As the metric voketag_anchor_faults_total calls it."""
+
 
 class ChainContradictedError(ChainUnavailableError):
     """The node's answers do not fit together, as during a reorganisation or when it lies: believe none of them."""
+
+    kind = "contradicted"
 
 
 class TransactionRefusedError(ChainError):

@@ -1,11 +1,11 @@
 """Settings of Anchor's processes; loaded in `__main__` alone."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
-from anchor.contract import Deployment
+from anchor.contract import ADDRESS, Deployment
 from mesh.config import DatabaseSettings, IdentitySettings, LogSettings, ServerSettings, Settings
 
 
@@ -26,8 +26,22 @@ class NodeSettings(Settings):
 
     chain_url: SecretStr = Field(description="JSON-RPC over HTTP; may hold a provider's key")
     chain_timeout_seconds: float = Field(default=10.0, gt=0)
-    chain_key_file: Path = Field(description="file with the submitter's private key in hex, mode 0600")
+    chain_key_file: Path | None = Field(
+        default=None, description="the submitter's private key in hex, or a Web3 keystore v3; mode 0600"
+    )
+    chain_key_password: SecretStr | None = Field(default=None, description="of the keystore")
+    signer_url: SecretStr | None = Field(default=None, description="a remote signer, in place of a key file")
+    signer_address: str | None = Field(default=None, description="the remote signer's account", pattern=ADDRESS.pattern)
+    signer_token: SecretStr | None = Field(default=None, min_length=32, description="known to it and the submitter")
+    signer_timeout_seconds: float = Field(default=10.0, gt=0)
     start_seconds: float = Field(default=10.0, ge=0, description="how long to wait for a node that is starting")
+
+    @model_validator(mode="after")
+    def _one_signer(self) -> Self:
+        remote = [self.signer_url, self.signer_address, self.signer_token]
+        if (self.chain_key_file is None) == (self.signer_url is None) or 0 < remote.count(None) < len(remote):
+            raise ValueError("set CHAIN_KEY_FILE, or all of SIGNER_URL, SIGNER_ADDRESS and SIGNER_TOKEN")
+        return self
 
 
 class SubmitSettings(DatabaseSettings, LogSettings, NodeSettings):

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 
-from anchor.chain import Chain, ChainContradictedError, ChainUnavailableError, OutOfFundsError, TransactionRefusedError
+from anchor.chain import Chain, ChainUnavailableError, OutOfFundsError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal, LeaseLostError
 from anchor.lease import Lease
@@ -72,9 +72,8 @@ class Submitter:
             try:
                 smooth = await self.round(fence, delivery)
             except ChainUnavailableError as error:
-                log.warning("the chain is away", error=str(error), retry_seconds=delay)
-                contradicted = isinstance(error, ChainContradictedError)
-                self._metrics.faults.labels("contradicted" if contradicted else "unavailable").inc()
+                log.warning("chain or signer are away", error=str(error), retry_seconds=delay)
+                self._metrics.faults.labels(error.kind).inc()
                 smooth = False
             delay = self._poll if smooth else min(delay * 2, max(self._poll, MOST_SECONDS))
             await pause(stop, delay)

@@ -110,7 +110,9 @@ def load(settings: type[S]) -> S:
     try:
         return settings()
     except ValidationError as error:
-        lines = [f"  {PREFIX}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [
+            f"  {PREFIX * bool(e['loc'])}{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()
+        ]
         message = "Settings are missing or wrong (each may also come from a file named by …_FILE):\n" + "\n".join(lines)
     except OSError as error:
         message = f"A settings file cannot be read: {error}"

@@ -8,6 +8,7 @@ from eth_account import Account as Key
 
 from anchor.chain import ChainMismatchError, ChainUnavailableError, Fees, UnsignedTransaction
 from anchor.journal import LeaseLostError
+from anchor.signer import KeySigner
 from anchor.submission import Progress
 from mesh.clock import new_id
 from mesh.local.anvil import AnvilServer
@@ -300,7 +301,7 @@ async def test_another_keys_unfinished_transactions_are_named(world: World) -> N
         await world.round()
     assert await world.journal.foreign() == []
     mine = world.signer.address
-    world.signer = type(world.signer)(Key.create())
+    world.signer = KeySigner(Key.create())
     other = World(world.pool, world.ground)
     other.journal.account = type(other.journal.account)("evm", 31_337, world.chain.contract, world.signer.address)
     [foreign] = await other.journal.foreign()

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from eth_keyfile.keyfile import create_keyfile_json
+
 from mesh.config import DatabaseSettings
 from tests.integration.anchor.processes import key_file, outcome, settings
 from tests.integration.anchor.world import Ground, World
@@ -17,8 +19,31 @@ async def refusal(env: dict[str, str], command: str = "submit", status: int = 1)
 
 async def test_missing_settings_are_listed_in_one_message() -> None:
     said = await refusal({}, status=2)
-    for name in ("DATABASE_URL", "DATABASE_PASSWORD", "CHAIN_URL", "CHAIN_KEY_FILE", "DEPLOYMENT"):
+    for name in ("DATABASE_URL", "DATABASE_PASSWORD", "CHAIN_URL", "DEPLOYMENT"):
         assert f"VOKETAG_{name}:" in said
+
+
+async def test_no_signer_or_two(database: DatabaseSettings, ground: Ground, tmp_path: Path) -> None:
+    env = settings(database, ground, tmp_path)
+    without = {name: value for name, value in env.items() if name != "VOKETAG_CHAIN_KEY_FILE"}
+    for wrong in (without, env | {"VOKETAG_SIGNER_URL": "http://127.0.0.1:1"}):
+        said = await refusal(wrong, status=2)
+        assert "set CHAIN_KEY_FILE, or all of SIGNER_URL, SIGNER_ADDRESS and SIGNER_TOKEN" in said
+        assert "VOKETAG_:" not in said
+
+
+async def test_an_encrypted_key(database: DatabaseSettings, ground: Ground, tmp_path: Path) -> None:
+    env = settings(database, ground, tmp_path)
+    key_file(tmp_path, json.dumps(create_keyfile_json(bytes.fromhex(ground.key), b"open it", iterations=1_000)))
+    assert "is encrypted, and there is no password" in await refusal(env)
+    (tmp_path / "password").write_text("open me\n")
+    env["VOKETAG_CHAIN_KEY_PASSWORD_FILE"] = str(tmp_path / "password")
+    said = await refusal(env)
+    assert "is not what this password opens" in said
+    assert "open me" not in said
+    (tmp_path / "password").write_text("open it\n")
+    env["VOKETAG_DEPLOYMENT"] = json.dumps({"chain_id": 1, "contract": ground.deployment.contract})
+    assert "the node is on chain 31337" in await refusal(env)
 
 
 async def test_no_chain(database: DatabaseSettings, ground: Ground, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from anchor.evm import EvmChain, web3_over_http
 from anchor.journal import Account, Journal
 from anchor.metrics import Metrics
 from anchor.proofs import Proofs
-from anchor.signer import KeySigner
+from anchor.signer import KeySigner, Signer
 from anchor.store import Store
 from anchor.submission import Anchor, Progress, Submission
 from anchor.submitter import Submitter
@@ -82,7 +82,7 @@ class World:
         self.store = Store(pool, new_id)
         self.proofs = Proofs(self.store)
         self.chain = FaultyChain(ground.chain())
-        self.signer = ground.signer
+        self.signer: Signer = ground.signer
         account = Account("evm", ground.deployment.chain_id, self.chain.contract, self.signer.address)
         self.journal = Journal(pool, account)
         self.registry = CollectorRegistry()
