@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any
 
@@ -29,7 +29,7 @@ class _Limit:
         self._expired = True
         self._task.cancel()
 
-    async def __aenter__(self) -> Any:
+    def __enter__(self) -> Any:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
@@ -37,7 +37,7 @@ class _Limit:
         self._due.add(self)
         return self._request
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._due.discard(self)
@@ -51,12 +51,14 @@ class DeadlineStep(Step):
     Calls that are due within the same 20 ms share one timer of the loop: a timer each costs more than all else here.
     """
 
+    waits = False
+
     def __init__(self, policies: Mapping[str, Policy], *, default_seconds: float) -> None:
         super().__init__(policies)
         self._default = default_seconds
         self._due: dict[int, set[_Limit]] = {}
 
-    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractContextManager[Any]:
         """Raises DeadlineExceeded."""
         remaining = context.time_remaining()
         if remaining is None:

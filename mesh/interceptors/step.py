@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, ClassVar, TypeAlias
 
 import grpc
 from grpc.aio import ServicerContext
@@ -13,6 +13,7 @@ from mesh.policy import Policy
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Context: TypeAlias = "ServicerContext[Any, Any]"
+Around: TypeAlias = "AbstractAsyncContextManager[Any] | AbstractContextManager[Any]"
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 
 
@@ -24,6 +25,9 @@ class Step(AsyncServerInterceptor, ABC):
     it: a call pays for what it needs.
     """
 
+    waits: ClassVar[bool] = True
+    """False: `around` gives a context manager that waits for nothing, which costs less than an asynchronous one."""
+
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self._policies = policies
 
@@ -33,7 +37,7 @@ class Step(AsyncServerInterceptor, ABC):
         return True
 
     @abstractmethod
-    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+    def around(self, policy: Policy, request: Any, context: Context) -> Around:
         """Entered before the handler and left after its last message; gives the request, or iterator, to go on with."""
 
     def intercept(self, method: Any, request_or_iterator: Any, context: Any, method_name: str) -> Any:
@@ -44,11 +48,12 @@ class Step(AsyncServerInterceptor, ABC):
 
     def wrap(self, policy: Policy, inner: Any) -> Any:
         """The behaviour of a method with this step around it."""
-        return (_many if policy.response_streaming else _one)(self, policy, inner)
+        wrappers = (_one, _many) if self.waits else (_one_at_once, _many_at_once)
+        return wrappers[policy.response_streaming](self, policy, inner)
 
 
 def _one(step: Step, policy: Policy, inner: Any) -> Any:
-    around = step.around
+    around: Any = step.around
 
     async def call(request: Any, context: Context) -> Any:
         async with around(policy, request, context) as passed:
@@ -58,10 +63,31 @@ def _one(step: Step, policy: Policy, inner: Any) -> Any:
 
 
 def _many(step: Step, policy: Policy, inner: Any) -> Any:
-    around = step.around
+    around: Any = step.around
 
     async def call(request: Any, context: Context) -> AsyncIterator[Any]:
         async with around(policy, request, context) as passed:
+            async for response in inner(passed, context):
+                yield response
+
+    return call
+
+
+def _one_at_once(step: Step, policy: Policy, inner: Any) -> Any:
+    around: Any = step.around
+
+    async def call(request: Any, context: Context) -> Any:
+        with around(policy, request, context) as passed:
+            return await inner(passed, context)
+
+    return call
+
+
+def _many_at_once(step: Step, policy: Policy, inner: Any) -> Any:
+    around: Any = step.around
+
+    async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        with around(policy, request, context) as passed:
             async for response in inner(passed, context):
                 yield response
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Any
 
@@ -54,13 +54,13 @@ class _Call:
         self._answered = step.answered[method]
         self._seconds = step.seconds[method]
 
-    async def __aenter__(self) -> Any:
+    def __enter__(self) -> Any:
         trace_id.set(new_trace_id(metadata_of(self._context).get("traceparent")))
         self._started = time.perf_counter()
         self._handlers.running += 1
         return self._request
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._handlers.left()
@@ -75,6 +75,8 @@ class _Call:
 class TelemetryStep(Step):
     """Names the call by its W3C trace id, times it and counts it; opens a span when traces are exported."""
 
+    waits = False
+
     def __init__(self, policies: Mapping[str, Policy], *, tracing: bool) -> None:
         super().__init__(policies)
         self._tracer = trace.get_tracer("voketag") if tracing else None
@@ -82,15 +84,15 @@ class TelemetryStep(Step):
         self.seconds = {method: SECONDS.labels(method) for method in policies}
         self.answered = {method: CALLS.labels(method, "0") for method in policies}
 
-    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractContextManager[Any]:
         """Counts by the status code that the errors step left on the context."""
         method = policy.method
         call = _Call(request, context, method, self)
         return call if self._tracer is None else self._traced(self._tracer, method, call, context)
 
-    @asynccontextmanager
-    async def _traced(self, tracer: trace.Tracer, method: str, call: _Call, context: Context) -> AsyncIterator[Any]:
+    @contextmanager
+    def _traced(self, tracer: trace.Tracer, method: str, call: _Call, context: Context) -> Iterator[Any]:
         parent = propagate.extract(metadata_of(context))
         with tracer.start_as_current_span(method, parent, kind=trace.SpanKind.SERVER):
-            async with call as request:
+            with call as request:
                 yield request

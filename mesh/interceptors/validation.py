@@ -1,7 +1,7 @@
 """Step: requests keep the rules written in the contract (protovalidate)."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import protovalidate
@@ -36,7 +36,9 @@ async def _checked(messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
 class ValidationStep(Step):
     """Checks the one request, or each message of a stream as it comes."""
 
-    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+    waits = False
+
+    def around(self, policy: Policy, request: Any, context: Context) -> AbstractContextManager[Any]:
         """Raises ValidationFailed."""
         del context
         if policy.request_streaming:
