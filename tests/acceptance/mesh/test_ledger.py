@@ -4,13 +4,16 @@ import base64
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from voketag.factory.v1 import factory_pb2
 
+from mesh.local.environment import Environment
+from mesh.local.secrets import Secrets
 from tests.acceptance.mesh.test_reports import example
-from tests.meshes import ROOT, Answer, Mesh, wait_until
+from tests.meshes import ROOT, Answer, Mesh, voketag, wait_until
 from trust import merkle
 from trust.canonical import SubjectKind, anchor_leaf
 from trust.checkpoint import open_checkpoint
@@ -81,3 +84,22 @@ def test_the_log_lies_where_readers_of_tile_logs_look(mesh: Mesh, batch: factory
     assert mesh.ask("GET", "/api/ledger/inclusion?index=99999999").reason == "NOT_LOGGED"
     assert mesh.ask("GET", "/api/ledger/inclusion?index=-1").reason == "REQUEST_REFUSED"
     assert mesh.ask("GET", "/api/ledger/entries/000").status == 404
+
+
+def test_a_stranger_audits_it_and_an_operator_too(
+    mesh: Mesh, batch: factory_pb2.CreateBatchResponse, tmp_path: Path
+) -> None:
+    mesh.verify(batch.products[6].token)
+    key = until(mesh, "/api/ledger/key").json["keys"][0]
+    until(mesh, "/api/ledger/checkpoint")
+    options = ("--key", key, "--since", str(tmp_path / "kept"), "--url", mesh.edge)
+    for _ in range(2):
+        outside = voketag(mesh.home, "audit-ledger", *options)
+        assert (outside.returncode, "The ledger is clean." in outside.stdout) == (0, True), outside.stderr
+    settings = Environment(mesh.ports, Secrets(mesh.home / "secrets", os.urandom), mesh.home, "").service(
+        "scan", port=None, metrics="scan_journal_metrics"
+    )
+    command = [sys.executable, "-m", "mesh.cli", "audit-ledger", "--key", key]
+    environment = {"PATH": os.environ["PATH"], **settings}
+    inside = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (inside.returncode, "The ledger is clean." in inside.stdout) == (0, True), inside.stderr

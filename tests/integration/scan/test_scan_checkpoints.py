@@ -17,6 +17,7 @@ from tests.integration.scan.journals import PATIENCE_SECONDS, World
 from tests.integration.scan.test_journal_ledger import ORIGIN
 from tests.servers import free_port
 from trust.checkpoint import Checkpoint, open_checkpoint
+from trust.note import Signer
 
 SIGNER = signer(ORIGIN)
 ALL = "SELECT size, root, note, submitted_at FROM scan.ledger_checkpoints ORDER BY size"
@@ -175,3 +176,20 @@ async def test_another_anchored_tree_of_one_size_does_not_hold_up_the_rest(world
         assert {row["size"] for row in rows if not row["submitted_at"]} == {row["size"] for row in rows[1:]} & FORKED
         assert 10 in {row["size"] for row in rows}
         assert (await shown_at(metrics_port))["voketag_ledger_faults_total"] >= 1
+
+
+async def test_a_new_key_is_for_the_ledger_and_its_public_half_can_be_told() -> None:
+    status, key = await outcome("scan", "new-ledger-key", env={"VOKETAG_LEDGER_ORIGIN": ORIGIN})
+    assert status == 0
+    made = Signer.from_text(key.strip())
+    assert made.verifier.name == ORIGIN
+    env = {"VOKETAG_LEDGER_ORIGIN": ORIGIN, "VOKETAG_LEDGER_KEY": key}
+    assert await outcome("scan", "ledger-key", env=env) == (0, made.verifier.to_text() + "\n")
+
+
+@pytest.mark.parametrize("wrong", ["", "nonsense", SIGNER.verifier.to_text(), signer("another/log").to_text()])
+async def test_a_wrong_key_is_refused_at_start_and_not_told(world: World, wrong: str) -> None:
+    status, said = await outcome("scan", "journal", env=world.environment(ledger_origin=ORIGIN, ledger_key=wrong))
+    assert status == 2
+    assert "Settings are missing or wrong" in said
+    assert not wrong or wrong not in said
