@@ -7,6 +7,7 @@ named in the token's place of the environment, RELEASE, appears; the file HEALTH
 import asyncio
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from google.api.httpbody_pb2 import HttpBody
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
-from mesh import processes
+from mesh import policy, processes
 from mesh.clock import SystemClock
 from mesh.config import LogSettings, ServerSettings
 from mesh.limits import LocalLimiter
@@ -40,6 +41,13 @@ class Echo(scan_pb2_grpc.ScanServiceServicer):
         return HttpBody(content_type="text/plain", data=b"page")
 
 
+class Nobody:
+    """An authenticator to whom nobody can prove anything."""
+
+    async def authenticate(self, metadata: Mapping[str, str]) -> None:
+        del metadata
+
+
 async def healthy() -> None:
     if not Path(os.environ["HEALTHY"]).exists():
         raise OSError("not healthy")
@@ -54,7 +62,7 @@ async def serve(port: int, count: int, index: int) -> None:
         settings=settings,
         contracts=[scan_pb2],
         register=[(scan_pb2_grpc.add_ScanServiceServicer_to_server, Echo())],  # type: ignore[abstract]
-        authenticators={},
+        authenticators=dict.fromkeys((policy.FACTORY, policy.SERVICE), Nobody()),
         limiter=LocalLimiter(SystemClock()),
         checks={"file": healthy},
     )
