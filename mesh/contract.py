@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from voketag.mesh.v1 import access_pb2
 
-from mesh.policy import FACTORY, PUBLIC, Policy, policies
+from mesh.policy import FACTORY, PUBLIC, USER, Policy, policies
 
 DESCRIPTORS = Path(access_pb2.__file__).parents[2] / "descriptors.binpb"
 """The descriptor set that belongs to the stubs in use."""
@@ -39,8 +39,8 @@ class Method:
 
     @property
     def external(self) -> bool:
-        """True when the edge serves it: it is for the public or for factories."""
-        return bool(self.policy.audiences & {PUBLIC, FACTORY})
+        """True when the edge serves it: it is for the public, for factories or for people."""
+        return bool(self.policy.audiences & {PUBLIC, FACTORY, USER})
 
     @property
     def streaming(self) -> bool:

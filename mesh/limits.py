@@ -23,6 +23,7 @@ RATES: Mapping[str, Rate] = {
     "WRITE": Rate(50, 200),
     "BULK": Rate(5, 20),
     "REPORT": Rate(1 / 60, 20),
+    "LOGIN": Rate(1, 30),
 }
 """Budgets of one caller by rate class. The classes SCAN and INTERNAL are not limited here."""
 

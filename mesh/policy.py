@@ -7,16 +7,17 @@ from types import ModuleType
 from google.protobuf.descriptor import MethodDescriptor
 from voketag.mesh.v1 import access_pb2
 
-PUBLIC, FACTORY, SERVICE = (
+PUBLIC, FACTORY, SERVICE, USER = (
     access_pb2.AUDIENCE_PUBLIC,
     access_pb2.AUDIENCE_FACTORY,
     access_pb2.AUDIENCE_SERVICE,
+    access_pb2.AUDIENCE_USER,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The contract's rules for one method."""
+    """The contract's rules for one method; `roles` as people's tokens name them: `admin`, `factory_manager`."""
 
     method: str
     audiences: frozenset[int]
@@ -25,6 +26,7 @@ class Policy:
     audited: bool
     request_streaming: bool
     response_streaming: bool
+    roles: frozenset[str] = frozenset()
 
     @property
     def public(self) -> bool:
@@ -34,6 +36,11 @@ class Policy:
 
 class PolicyMissingError(Exception):
     """A method has no whole access rule, so the server must not start."""
+
+
+def role_name(role: access_pb2.Role.ValueType) -> str:
+    """`factory_manager` for ROLE_FACTORY_MANAGER."""
+    return access_pb2.Role.Name(role).removeprefix("ROLE_").lower()
 
 
 def _policy(descriptor: MethodDescriptor) -> Policy:
@@ -46,10 +53,13 @@ def _policy(descriptor: MethodDescriptor) -> Policy:
         raise PolicyMissingError(f"{method} has no access option with audiences and a rate class")
     if (SERVICE in audiences) != bool(access.peers):
         raise PolicyMissingError(f"{method} must name peers exactly when services may call it")
+    if (USER in audiences) != bool(access.roles) or access_pb2.ROLE_UNSPECIFIED in access.roles:
+        raise PolicyMissingError(f"{method} must name roles exactly when people may call it")
     return Policy(
         method=method,
         audiences=audiences,
         peers=frozenset(access.peers),
+        roles=frozenset(map(role_name, access.roles)),
         rate_class=access_pb2.RateClass.Name(access.rate_class).removeprefix("RATE_CLASS_"),
         audited=access.audited,
         request_streaming=descriptor.client_streaming,

@@ -18,13 +18,13 @@ HEAD = """# Who may call what
 Written by `make gen` from the access options in proto/. The interceptors and the edge read the same options.
 Service-only methods are not reachable through the public edge.
 
-| method | JSON | callers | peers | budget | audited |
-|---|---|---|---|---|---|
+| method | JSON | callers | peers | roles | budget | audited |
+|---|---|---|---|---|---|---|
 """
 
 
 def callers(method: Method) -> str:
-    """`public`, `factory` or `service`; one of several is enough."""
+    """`public`, `factory`, `service` or `user`; one of several is enough."""
     values = access_pb2.Audience.DESCRIPTOR.values_by_number
     names = (values[audience].name for audience in sorted(method.policy.audiences))
     return ", ".join(name.removeprefix("AUDIENCE_").lower() for name in names)
@@ -36,8 +36,9 @@ def rows() -> Iterator[str]:
         policy = method.policy
         path = f"`{method.verb.upper()} {method.path}`" if method.path else "–"
         peers = ", ".join(sorted(policy.peers)) or "–"
+        roles = ", ".join(sorted(policy.roles)) or "–"
         audited = "yes" if policy.audited else "no"
-        cells = (f"`{policy.method[1:]}`", path, callers(method), peers, policy.rate_class.lower(), audited)
+        cells = (f"`{policy.method[1:]}`", path, callers(method), peers, roles, policy.rate_class.lower(), audited)
         yield f"| {' | '.join(cells)} |\n"
 
 

@@ -15,7 +15,7 @@ from google.rpc import code_pb2, error_details_pb2
 from voketag.mesh.v1 import reason_pb2
 
 from mesh.contract import Method, methods
-from mesh.policy import FACTORY, SERVICE
+from mesh.policy import FACTORY, SERVICE, USER
 from tools.comments import ROOT, comments
 from tools.json_schema import Schema, Schemas, enum_names
 
@@ -80,6 +80,7 @@ class Document:
                 "schemas": dict(sorted(self._schemas.components.items())),
                 "securitySchemes": {
                     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+                    "accessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                     "serviceToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
                 },
             },
@@ -108,7 +109,7 @@ class Document:
         """An empty list: no credentials; several: one of them."""
         if method.policy.public:
             return []
-        schemes: dict[int, str] = {FACTORY: "apiKey", SERVICE: "serviceToken"}
+        schemes: dict[int, str] = {FACTORY: "apiKey", SERVICE: "serviceToken", USER: "accessToken"}
         return [{schemes[audience]: []} for audience in sorted(method.policy.audiences)]
 
     def _request(self, method: Method) -> Schema:

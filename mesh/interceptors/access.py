@@ -13,6 +13,7 @@ from mesh.policy import Policy
 EXPECTED: dict[int, str] = {
     audiences.FACTORY: "an API key in x-api-key",
     audiences.SERVICE: "a service token in authorization",
+    audiences.USER: "an access token in authorization",
 }
 
 
@@ -46,5 +47,6 @@ class AccessStep(Step):
 
     def _admit(self, policy: Policy, audience: int, principal: Principal) -> None:
         peer_unknown = audience == audiences.SERVICE and principal.id not in policy.peers
-        if audience not in policy.audiences or peer_unknown:
+        role_unfit = audience == audiences.USER and not principal.roles & policy.roles
+        if audience not in policy.audiences or peer_unknown or role_unfit:
             raise AccessDenied

@@ -33,6 +33,17 @@ BROKEN = {
     "service without peers": access_pb2.Access(
         audiences=[access_pb2.AUDIENCE_SERVICE], rate_class=access_pb2.RATE_CLASS_READ
     ),
+    "people without roles": access_pb2.Access(
+        audiences=[access_pb2.AUDIENCE_USER], rate_class=access_pb2.RATE_CLASS_READ
+    ),
+    "an unspecified role": access_pb2.Access(
+        audiences=[access_pb2.AUDIENCE_USER],
+        roles=[access_pb2.ROLE_ADMIN, access_pb2.ROLE_UNSPECIFIED],
+        rate_class=access_pb2.RATE_CLASS_READ,
+    ),
+    "roles without people": access_pb2.Access(
+        audiences=[access_pb2.AUDIENCE_FACTORY], roles=[access_pb2.ROLE_ADMIN], rate_class=access_pb2.RATE_CLASS_READ
+    ),
     "peers without service": access_pb2.Access(
         audiences=[access_pb2.AUDIENCE_PUBLIC], peers=["scan"], rate_class=access_pb2.RATE_CLASS_READ
     ),

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvoketag/mesh/v1/access.proto\x12\x0fvoketag.mesh.v1\x1a google/protobuf/descriptor.proto\"\xac\x01\n\x06\x41\x63\x63\x65ss\x12\x37\n\taudiences\x18\x01 \x03(\x0e\x32\x19.voketag.mesh.v1.AudienceR\taudiences\x12\x14\n\x05peers\x18\x02 \x03(\tR\x05peers\x12\x39\n\nrate_class\x18\x03 \x01(\x0e\x32\x1a.voketag.mesh.v1.RateClassR\trateClass\x12\x18\n\x07\x61udited\x18\x04 \x01(\x08R\x07\x61udited*e\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_PUBLIC\x10\x01\x12\x14\n\x10\x41UDIENCE_FACTORY\x10\x02\x12\x14\n\x10\x41UDIENCE_SERVICE\x10\x03*\xac\x01\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_CLASS_READ\x10\x01\x12\x14\n\x10RATE_CLASS_WRITE\x10\x02\x12\x13\n\x0fRATE_CLASS_BULK\x10\x03\x12\x13\n\x0fRATE_CLASS_SCAN\x10\x04\x12\x17\n\x13RATE_CLASS_INTERNAL\x10\x05\x12\x15\n\x11RATE_CLASS_REPORT\x10\x06:T\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\x0b\x32\x17.voketag.mesh.v1.AccessR\x06\x61\x63\x63\x65ss\x88\x01\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cvoketag/mesh/v1/access.proto\x12\x0fvoketag.mesh.v1\x1a google/protobuf/descriptor.proto\"\xd9\x01\n\x06\x41\x63\x63\x65ss\x12\x37\n\taudiences\x18\x01 \x03(\x0e\x32\x19.voketag.mesh.v1.AudienceR\taudiences\x12\x14\n\x05peers\x18\x02 \x03(\tR\x05peers\x12\x39\n\nrate_class\x18\x03 \x01(\x0e\x32\x1a.voketag.mesh.v1.RateClassR\trateClass\x12\x18\n\x07\x61udited\x18\x04 \x01(\x08R\x07\x61udited\x12+\n\x05roles\x18\x05 \x03(\x0e\x32\x15.voketag.mesh.v1.RoleR\x05roles*x\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_PUBLIC\x10\x01\x12\x14\n\x10\x41UDIENCE_FACTORY\x10\x02\x12\x14\n\x10\x41UDIENCE_SERVICE\x10\x03\x12\x11\n\rAUDIENCE_USER\x10\x04*\x85\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x10\n\x0cROLE_AUDITOR\x10\x02\x12\x18\n\x14ROLE_FACTORY_MANAGER\x10\x03\x12\x19\n\x15ROLE_FACTORY_OPERATOR\x10\x04\x12\x10\n\x0cROLE_SUPPORT\x10\x05*\xc2\x01\n\tRateClass\x12\x1a\n\x16RATE_CLASS_UNSPECIFIED\x10\x00\x12\x13\n\x0fRATE_CLASS_READ\x10\x01\x12\x14\n\x10RATE_CLASS_WRITE\x10\x02\x12\x13\n\x0fRATE_CLASS_BULK\x10\x03\x12\x13\n\x0fRATE_CLASS_SCAN\x10\x04\x12\x17\n\x13RATE_CLASS_INTERNAL\x10\x05\x12\x15\n\x11RATE_CLASS_REPORT\x10\x06\x12\x14\n\x10RATE_CLASS_LOGIN\x10\x07:T\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\x0b\x32\x17.voketag.mesh.v1.AccessR\x06\x61\x63\x63\x65ss\x88\x01\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'voketag.mesh.v1.access_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIENCE']._serialized_start=258
-  _globals['_AUDIENCE']._serialized_end=359
-  _globals['_RATECLASS']._serialized_start=362
-  _globals['_RATECLASS']._serialized_end=534
+  _globals['_AUDIENCE']._serialized_start=303
+  _globals['_AUDIENCE']._serialized_end=423
+  _globals['_ROLE']._serialized_start=426
+  _globals['_ROLE']._serialized_end=559
+  _globals['_RATECLASS']._serialized_start=562
+  _globals['_RATECLASS']._serialized_end=756
   _globals['_ACCESS']._serialized_start=84
-  _globals['_ACCESS']._serialized_end=256
+  _globals['_ACCESS']._serialized_end=301
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,8 @@ class _AudienceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Audience.Val
     """A factory, by an API key in the metadata key `x-api-key`."""
     AUDIENCE_SERVICE: _Audience.ValueType  # 3
     """A service of the mesh named in `peers`, by its Ed25519 JWT in `authorization: Bearer`."""
+    AUDIENCE_USER: _Audience.ValueType  # 4
+    """A person whose role is among `roles`, by an access token in `authorization: Bearer`."""
 
 class Audience(_Audience, metaclass=_AudienceEnumTypeWrapper):
     """A kind of caller, by how its identity is proved."""
@@ -47,7 +49,45 @@ AUDIENCE_FACTORY: Audience.ValueType  # 2
 """A factory, by an API key in the metadata key `x-api-key`."""
 AUDIENCE_SERVICE: Audience.ValueType  # 3
 """A service of the mesh named in `peers`, by its Ed25519 JWT in `authorization: Bearer`."""
+AUDIENCE_USER: Audience.ValueType  # 4
+"""A person whose role is among `roles`, by an access token in `authorization: Bearer`."""
 Global___Audience: _TypeAlias = Audience  # noqa: Y015
+
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Not set: the server refuses to start."""
+    ROLE_ADMIN: _Role.ValueType  # 1
+    """Does everything that people do."""
+    ROLE_AUDITOR: _Role.ValueType  # 2
+    """Reads everything and changes nothing."""
+    ROLE_FACTORY_MANAGER: _Role.ValueType  # 3
+    """Runs one factory."""
+    ROLE_FACTORY_OPERATOR: _Role.ValueType  # 4
+    """Works in one factory."""
+    ROLE_SUPPORT: _Role.ValueType  # 5
+    """Helps consumers and factories."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """What a person is here for."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Not set: the server refuses to start."""
+ROLE_ADMIN: Role.ValueType  # 1
+"""Does everything that people do."""
+ROLE_AUDITOR: Role.ValueType  # 2
+"""Reads everything and changes nothing."""
+ROLE_FACTORY_MANAGER: Role.ValueType  # 3
+"""Runs one factory."""
+ROLE_FACTORY_OPERATOR: Role.ValueType  # 4
+"""Works in one factory."""
+ROLE_SUPPORT: Role.ValueType  # 5
+"""Helps consumers and factories."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _RateClass:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -69,6 +109,8 @@ class _RateClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RateClass.V
     """Calls between services: not limited here."""
     RATE_CLASS_REPORT: _RateClass.ValueType  # 6
     """Reports of anyone, which people read: a few at once, then one a minute."""
+    RATE_CLASS_LOGIN: _RateClass.ValueType  # 7
+    """Passwords and what stands for them: a few at once, then one a second."""
 
 class RateClass(_RateClass, metaclass=_RateClassEnumTypeWrapper):
     """The budget that a call is taken from."""
@@ -87,6 +129,8 @@ RATE_CLASS_INTERNAL: RateClass.ValueType  # 5
 """Calls between services: not limited here."""
 RATE_CLASS_REPORT: RateClass.ValueType  # 6
 """Reports of anyone, which people read: a few at once, then one a minute."""
+RATE_CLASS_LOGIN: RateClass.ValueType  # 7
+"""Passwords and what stands for them: a few at once, then one a second."""
 Global___RateClass: _TypeAlias = RateClass  # noqa: Y015
 
 @_typing.final
@@ -99,6 +143,7 @@ class Access(_message.Message):
     PEERS_FIELD_NUMBER: _builtins.int
     RATE_CLASS_FIELD_NUMBER: _builtins.int
     AUDITED_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
     rate_class: Global___RateClass.ValueType
     """The budget that a call is taken from."""
     audited: _builtins.bool
@@ -111,6 +156,10 @@ class Access(_message.Message):
     def peers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Services let in when AUDIENCE_SERVICE is among the audiences: "scan", "factory", "anchor", "admin"."""
 
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
+        """Roles let in when AUDIENCE_USER is among the audiences."""
+
     def __init__(
         self,
         *,
@@ -118,10 +167,11 @@ class Access(_message.Message):
         peers: _abc.Iterable[_builtins.str] | None = ...,
         rate_class: Global___RateClass.ValueType = ...,
         audited: _builtins.bool = ...,
+        roles: _abc.Iterable[Global___Role.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "audited", b"audited", "peers", b"peers", "rate_class", b"rate_class"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audiences", b"audiences", "audited", b"audited", "peers", b"peers", "rate_class", b"rate_class", "roles", b"roles"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
