@@ -1,4 +1,4 @@
-"""Roots as they come in: those of one event-loop turn, and what comes while a commit is under way, share a commit."""
+"""Roots as they come in: those of one event-loop turn, and what comes while commits are under way, share one."""
 
 import asyncio
 from collections import deque
@@ -14,21 +14,23 @@ from mesh.errors import DependencyUnavailable
 from mesh.idempotency import RequestKey
 
 GROUP = 1_000
+COMMITS = 2
 CONTENDED = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
 """What another process that takes the same at the same time causes; nothing of the group was done then."""
 
 
 class Intake:
-    """Takes the roots of this process, a group at a time.
+    """Takes the roots of this process in groups, with at most so many `commits` under way.
 
     At most `waiting` roots wait, so that memory is bounded: more are refused at once.
     """
 
-    def __init__(self, store: Store, *, waiting: int = 10_000) -> None:
+    def __init__(self, store: Store, *, commits: int = COMMITS, waiting: int = 10_000) -> None:
         self._store = store
+        self._free = commits
         self._limit = waiting
         self._waiting: deque[tuple[Offer, asyncio.Future[datetime | None]]] = deque()
-        self._taking: asyncio.Task[None] | None = None
+        self._taking: set[asyncio.Task[None]] = set()
 
     async def submit(self, submission: Submission, key: RequestKey, *, urgent: bool) -> Anchor:
         """Returns once the root is durable; the same one again gives the same anchor.
@@ -45,8 +47,8 @@ class Intake:
 
     async def close(self) -> None:
         """Returns once nothing waits."""
-        while self._taking is not None:
-            await asyncio.wait([self._taking])
+        while self._taking:
+            await asyncio.wait(self._taking)
 
     async def _gathered(self, offer: Offer) -> datetime | None:
         """When the root was taken; None when it is to be submitted alone: it was there before, or others contend."""
@@ -54,8 +56,11 @@ class Intake:
             raise DependencyUnavailable(dependency="PostgreSQL")
         taken: asyncio.Future[datetime | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((offer, taken))
-        if self._taking is None:
-            self._taking = asyncio.create_task(self._take_all())
+        if self._free and len(self._waiting) == 1:  # what waits before it has a task, which has not begun yet
+            self._free -= 1
+            task = asyncio.create_task(self._take_all())
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
         return await taken
 
     async def _take_all(self) -> None:
@@ -73,7 +78,7 @@ class Intake:
                         if not waiting.done():
                             waiting.set_result(taken.get(offer.submission_id))
         finally:
-            self._taking = None
+            self._free += 1
 
     async def _take(self, offers: list[Offer]) -> dict[UUID, datetime]:
         # One request once: with its repetition the whole group would contend. All processes take subjects in the same

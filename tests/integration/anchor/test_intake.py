@@ -36,12 +36,22 @@ async def test_calls_of_one_turn_share_one_commit(world: World, intake: Intake) 
     assert await world.find(submissions[7]) == anchors[7]
 
 
-async def test_what_comes_while_a_commit_is_under_way_shares_the_next(world: World, intake: Intake) -> None:
+@pytest.mark.parametrize("commits", [1, 2])
+async def test_what_comes_while_all_commits_are_under_way_shares_the_next(world: World, commits: int) -> None:
+    intake = Intake(world.store, commits=commits)
     lock, unlocked = await world.pool.acquire(), asyncio.Event()
 
-    async def later() -> list[Anchor]:
-        while not await world.pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+    async def blocked(count: int) -> None:
+        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'submissions'::regclass"
+        while await world.pool.fetchval(query) < count:
             await asyncio.sleep(0.01)
+
+    early: list[asyncio.Task[Anchor]] = []
+
+    async def later() -> list[Anchor]:
+        await blocked(1)
+        early.extend([group.create_task(intake.submit(batch(), request(), urgent=False)) for _ in range(commits - 1)])
+        await blocked(commits)
         pending = [asyncio.ensure_future(intake.submit(batch(), request(), urgent=False)) for _ in range(50)]
         await asyncio.sleep(0)
         unlocked.set()
@@ -50,13 +60,14 @@ async def test_what_comes_while_a_commit_is_under_way_shares_the_next(world: Wor
     async with asyncio.TaskGroup() as group:
         async with lock.transaction():
             await lock.execute("LOCK TABLE submissions IN SHARE MODE")
-            first = group.create_task(intake.submit(batch(), request(), urgent=False))
+            early.append(group.create_task(intake.submit(batch(), request(), urgent=False)))
             rest = group.create_task(later())
             await unlocked.wait()
     await world.pool.release(lock)
     times = {anchor.create_time for anchor in rest.result()}
     assert len(times) == 1
-    assert first.result().create_time not in times
+    assert len(early) == commits
+    assert not times & {each.result().create_time for each in early}
 
 
 async def test_the_mistakes_of_some_do_not_fail_the_others(world: World, intake: Intake) -> None:
