@@ -68,8 +68,8 @@ async def fill(world: World, count: int) -> str:
     """Scans in the stream; the id of the last."""
     for start in range(0, count, 1_000):
         await world.add(*[envelope(counts=3) for _ in range(min(1_000, count - start))])
-    async with world.client() as client:
-        return (await Stream(client).backlog(0)).last_id
+    async with world.lanes() as lanes:
+        return (await Stream(lanes).backlog(0)).last_id
 
 
 async def copied(owner: "asyncpg.Connection[Any]", count: int) -> float:
@@ -133,9 +133,9 @@ async def lagging(world: World, seconds: float) -> None:
             stdout=asyncio.subprocess.PIPE,
         )
         cpu = cpu_seconds(writer.pid)
-        async with world.client() as client:
+        async with world.lanes() as lanes:
             while feeder.returncode is None:
-                lags.append((await Stream(client).backlog(0)).seconds)
+                lags.append((await Stream(lanes).backlog(0)).seconds)
                 await asyncio.sleep(0.05)
         said, _ = await feeder.communicate()
         await world.until_trimmed()

@@ -95,6 +95,12 @@ class ValkeySettings(Settings):
     valkey_password: SecretStr | None = None
 
 
+class SpreadSettings(ValkeySettings):
+    """The shared hot state where it may lie on a cluster."""
+
+    valkey_cluster: bool = Field(default=False, description="valkey_url names nodes of a cluster")
+
+
 class IdentitySettings(Settings):
     """How this service proves who it is, and knows its peers."""
 

@@ -2,9 +2,9 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from mesh.clock import Clock
@@ -73,15 +73,15 @@ class LocalLimiter:
 class SharedLimiter:
     """Budgets that every process draws from, kept in Valkey; while Valkey is away each process keeps its own."""
 
-    def __init__(self, valkey: Redis, fallback: LocalLimiter) -> None:
-        self._script = valkey.register_script(GCRA)
+    def __init__(self, valkey: Redis | RedisCluster, fallback: LocalLimiter) -> None:
+        self._valkey = valkey
         self._fallback = fallback
         self._presence = Presence("limits in Valkey")
 
     async def take(self, key: str, rate: Rate) -> float:
         """See Limiter."""
         try:
-            wait = await self._script(keys=[f"limit:{{{key}}}"], args=[1 / rate.per_second, rate.burst])
+            wait: Any = await self._valkey.eval(GCRA, 1, f"limit:{{{key}}}", 1 / rate.per_second, rate.burst)
         except (RedisError, OSError) as error:
             self._presence.away(error)
             return await self._fallback.take(key, rate)

@@ -6,8 +6,9 @@ is retried here: a call whose answer is lost may have been made or not, and only
 
 import asyncio
 from collections import deque
+from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 import hiredis
@@ -27,12 +28,44 @@ _INCOMPLETE = object()
 log = structlog.get_logger()
 
 
-class ValkeyAwayError(Exception):
+class ValkeyError(Exception):
+    """Valkey did not do what it was asked for, or did not say so."""
+
+
+class ValkeyAwayError(ValkeyError):
     """Valkey cannot be reached or did not answer in time; whether the call took effect is not known."""
 
 
-class ValkeyRefusedError(Exception):
+class ValkeyRefusedError(ValkeyError):
     """Valkey answered with an error, whose text this carries."""
+
+
+class Lane(Protocol):
+    """The way to the node that holds the keys of one hash tag."""
+
+    def call(self, *words: str | bytes | int) -> Awaitable[Any]:
+        """The answer to a command: bytes, int, None or a list of them. Raises ValkeyAwayError, ValkeyRefusedError."""
+        ...
+
+
+class Lanes(Protocol):
+    """One server or a cluster of them."""
+
+    async def start(self, *, wait_seconds: float = 0) -> None:
+        """Connects, trying for so long. Raises DependencyUnavailable, for a wrong password too."""
+        ...
+
+    def at(self, tag: bytes) -> Lane:
+        """The way to the keys of a hash tag, `{…}`."""
+        ...
+
+    async def everywhere(self, *words: str | bytes | int) -> list[Any]:
+        """The answers of all nodes that took it, at least one. Raises ValkeyAwayError, ValkeyRefusedError."""
+        ...
+
+    async def close(self) -> None:
+        """Closes the connections; calls under way fail."""
+        ...
 
 
 class _Link(asyncio.Protocol):
@@ -151,14 +184,34 @@ class Pipeline:
         self._link: _Link | None = None
         self._keeper: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Connects. Raises DependencyUnavailable, for a wrong password too."""
+    @property
+    def host(self) -> str:
+        """The server's."""
+        return self._url.hostname or "localhost"
+
+    async def start(self, *, wait_seconds: float = 0) -> None:
+        """See Lanes."""
         try:
-            self._link = await self._connect()
+            self._link = await self._first(asyncio.get_running_loop().time() + wait_seconds)
         except (ValkeyAwayError, ValkeyRefusedError) as error:
             log.error("Valkey cannot be used", host=self._url.hostname, port=self._url.port, error=str(error))
             raise DependencyUnavailable(dependency="Valkey") from error
-        self._keeper = asyncio.create_task(self._keep(self._link))
+        self._keeper = asyncio.create_task(self._keep())
+
+    async def join(self) -> None:
+        """Connects, or goes on trying to in the background."""
+        with suppress(ValkeyAwayError, ValkeyRefusedError):
+            self._link = await self._connect()
+        self._keeper = asyncio.create_task(self._keep())
+
+    def at(self, tag: bytes) -> "Pipeline":
+        """See Lanes: every key is here."""
+        del tag
+        return self
+
+    async def everywhere(self, *words: str | bytes | int) -> list[Any]:
+        """See Lanes: there is one."""
+        return [await self.call(*words)]
 
     def call(self, *words: str | bytes | int) -> "asyncio.Future[Any]":
         """The future answer to a command: bytes, int, None or a list of them.
@@ -179,14 +232,25 @@ class Pipeline:
             self._link.abort("closed")
             await self._link.closed
 
-    async def _keep(self, link: _Link) -> None:
+    async def _keep(self) -> None:
         """Waits for the connection's end and makes the next one, until cancelled."""
         while True:
-            reason = await asyncio.shield(link.closed)
+            reason: object = "not connected"
+            if self._link is not None:
+                reason = await asyncio.shield(self._link.closed)
             self._link = None
             self._presence.away(reason)
-            link = self._link = await self._reconnect()
+            self._link = await self._reconnect()
             self._presence.here()
+
+    async def _first(self, until: float) -> _Link:
+        while True:
+            try:
+                return await self._connect()
+            except ValkeyAwayError:
+                if asyncio.get_running_loop().time() >= until:
+                    raise
+            await asyncio.sleep(FIRST_DELAY_SECONDS)
 
     async def _reconnect(self) -> _Link:
         delay = FIRST_DELAY_SECONDS
@@ -197,7 +261,7 @@ class Pipeline:
                 return await self._connect()
 
     async def _connect(self) -> _Link:
-        host, port, tls = self._url.hostname or "localhost", self._url.port or 6379, self._url.scheme == "rediss"
+        host, port, tls = self.host, self._url.port or 6379, self._url.scheme == "rediss"
         link = _Link(self._timeout)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):

@@ -30,3 +30,7 @@ class Presence:
             self.is_here = False
             self._up.set(0)
             log.warning("dependency is away", dependency=self._dependency, reason=str(reason))
+
+    def forget(self) -> None:
+        """It is none of ours any more."""
+        UP.remove(self._dependency)

@@ -10,10 +10,10 @@ from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 from mesh import client, database, valkey
 from mesh.api_keys import ApiKeyAuthenticator
 from mesh.clock import Clock, SystemClock, new_id
+from mesh.cluster import lanes
 from mesh.identity import Authenticator, ServiceAuthenticator
 from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
-from mesh.pipeline import Pipeline
 from mesh.policy import FACTORY, SERVICE
 from mesh.presence import Presence
 from mesh.server import Server, ServerParts
@@ -48,6 +48,8 @@ from scan.verify import Verifier
 from scan.watching import Watching
 from trust.keyring import Keyring
 
+VALKEY_SECONDS = 10.0
+"""How long Valkey is waited for at start."""
 Registered = Iterable[tuple[Callable[[Any, Any], None], object]]
 """Pairs of a generated `add_…Servicer_to_server` and its servicer."""
 
@@ -98,13 +100,13 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
     async with AsyncExitStack() as stack:
         pool = await database.connect(settings, schema="scan")
         stack.callback(pool.terminate)
-        shared = await valkey.connect(settings)
+        shared = valkey.spread_client(settings)
         stack.push_async_callback(shared.aclose)
-        pipeline = Pipeline(settings, Presence("Valkey"))
-        await pipeline.start()
-        stack.push_async_callback(pipeline.close)
-        local = LocalLimiter(clock)
-        counters = Counters(pipeline, local, settings.budgets, clock, Presence("scan functions in Valkey"))
+        hot = lanes(settings, Presence("Valkey"))
+        await hot.start(wait_seconds=VALKEY_SECONDS)
+        stack.push_async_callback(hot.close)
+        local, functions = LocalLimiter(clock), Presence("scan functions in Valkey")
+        counters = Counters(hot, local, settings.budgets, clock, functions, shards=settings.journal_shards)
         await counters.load()
         store, changes = Store(pool), Changes(clock)
         salts = Salts(store, clock, Presence("the day's salt"))
@@ -128,7 +130,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             weights=settings.weights,
             new_event_id=lambda: new_id().bytes,
         )
-        tallies = Tallies(store, shared)
+        tallies = Tallies(store, hot, shards=settings.journal_shards)
         streams, reports = Streams(verifier, clock), Reports(store, tallies, new_id=new_id)
         cases = Cases(store, tallies, PageTokens(settings.page_key.get_secret_value().encode()))
         await stack.enter_async_context(reports.requests_forgotten())

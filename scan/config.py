@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings, ValkeySettings
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings, SpreadSettings
 from mesh.limits import Rate
 from scan.card import Limits
 from scan.counters import Budgets
@@ -32,7 +32,13 @@ class RecordSettings(Settings):
         return Weights.from_json(self.risk_weights)
 
 
-class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings, ValkeySettings):
+class ShardSettings(SpreadSettings):
+    """How scans are spread in Valkey; the server and the journal must agree on it too."""
+
+    journal_shards: int = Field(default=1, ge=1, le=256, description="shards, each with its counters and its stream")
+
+
+class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings, ShardSettings):
     """Everything that `python -m scan` needs."""
 
     keyring: SecretStr = Field(description="keys of the tokens, JSON as trust.keyring reads it")
@@ -110,7 +116,7 @@ class AuditSettings(RecordSettings, LogSettings, DatabaseSettings):
     """Everything that `python -m scan audit` and `replay` need; the role may only read."""
 
 
-class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings):
+class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ShardSettings):
     """Everything that `python -m scan journal` needs."""
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
@@ -121,7 +127,6 @@ class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ValkeySettings
     ledger_checkpoint_seconds: float = Field(default=10.0, ge=0.1, le=10, description="between checkpoints, at most")
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
-    journal_shards: int = Field(default=1, ge=1, le=4096, description="streams of scans in Valkey")
     journal_group: int = Field(default=2_000, ge=1, le=20_000, description="scans in one transaction, at most")
     journal_poll_seconds: float = Field(default=0.05, gt=0, le=1, description="between looks for new scans")
     journal_lease_seconds: float = Field(default=10.0, ge=1, description="a hung writer is replaced after so long")

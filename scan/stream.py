@@ -1,15 +1,20 @@
 """The streams of scans in Valkey, one a shard: what was counted and is not in the journal yet."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from mesh.pipeline import Lanes, ValkeyRefusedError
 
 START = "0-0"
 PASSED = {b"passed": b"over"}
 """The entry that is no scan: it stands where the stream is written up to."""
+
+
+def hash_tag(shard: int) -> bytes:
+    """What all keys of a shard have in their names, which puts them on one node of a cluster. Its braces are part."""
+    return b"{%d}" % shard
 
 
 def stream_key(shard: int) -> str:
@@ -43,52 +48,68 @@ class Memory:
 
 
 class Stream:
-    """The streams over a client. All raise RedisError when Valkey is away."""
+    """The streams over what leads to Valkey. All raise ValkeyError when it is away."""
 
-    def __init__(self, client: Redis) -> None:
-        self._client = client
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
 
     async def read(self, shard: int, *, after: str, count: int) -> list[Entry]:
         """The next entries, oldest first."""
-        found: Any = await self._client.xrange(stream_key(shard), min=f"({after}", count=count)
-        return [Entry(stream_id.decode(), fields) for stream_id, fields in found]
+        return await self._range(shard, f"({after}", "+", count)
 
     async def read_until(self, shard: int, last: str, *, count: int) -> list[Entry]:
         """The oldest entries up to an id, that one included."""
-        found: Any = await self._client.xrange(stream_key(shard), max=last, count=count)
-        return [Entry(stream_id.decode(), fields) for stream_id, fields in found]
+        return await self._range(shard, "-", last, count)
 
     async def trim(self, shard: int, last: str) -> None:
         """Drops every entry up to an id, that one included."""
         milliseconds, number = last.split("-")
-        await self._client.xtrim(stream_key(shard), minid=f"{milliseconds}-{int(number) + 1}", approximate=False)
+        await self._call(shard, "XTRIM", "MINID", f"{milliseconds}-{int(number) + 1}")
 
     async def pass_over(self, shard: int, last: str) -> None:
         """From now on the stream gives ids after `last` alone, even when it forgot some or its clock went back."""
-        fields: Any = PASSED
         try:
-            await self._client.xadd(stream_key(shard), fields, id=last)
-        except ResponseError as error:
+            await self._call(shard, "XADD", last, *chain.from_iterable(PASSED.items()))
+        except ValkeyRefusedError as error:
             if "equal or smaller" not in str(error):
                 raise
 
     async def backlog(self, shard: int) -> Backlog:
         """What waits, by Valkey's own clock."""
+        lane, key = self._lanes.at(hash_tag(shard)), stream_key(shard)
         try:
-            info: Any = await self._client.xinfo_stream(stream_key(shard))
-        except ResponseError as error:
+            told = await lane.call("XINFO", "STREAM", key)
+        except ValkeyRefusedError as error:
             if "no such key" not in str(error):
                 raise
             return Backlog(0, 0.0, START)
-        seconds, microseconds = await self._client.time()
-        first = info["first-entry"]
-        waits = seconds + microseconds / 1e6 - int(first[0].split(b"-")[0]) / 1000 if first else 0.0
-        return Backlog(info["length"], max(0.0, waits), info["last-generated-id"].decode())
+        seconds, microseconds = await lane.call("TIME")
+        info = _pairs(told)
+        first = info[b"first-entry"]
+        waits = int(seconds) + int(microseconds) / 1e6 - int(first[0].split(b"-")[0]) / 1000 if first else 0.0
+        return Backlog(info[b"length"], max(0.0, waits), info[b"last-generated-id"].decode())
 
     async def memory(self) -> Memory:
-        """How full Valkey is."""
-        info: Any = await self._client.info("memory")
-        return Memory(info["used_memory"], info["maxmemory"], info["maxmemory_policy"].startswith("allkeys"))
+        """How full Valkey is; of a cluster the node that is fullest."""
+        nodes = [_memory(info) for info in await self._lanes.everywhere("INFO", "memory")]
+        fullest = max(nodes, key=lambda node: (node.used / node.limit if node.limit else 0, node.used))
+        return replace(fullest, evicts=any(node.evicts for node in nodes))
+
+    async def _range(self, shard: int, first: str, last: str, count: int) -> list[Entry]:
+        found = await self._call(shard, "XRANGE", first, last, "COUNT", count)
+        return [Entry(stream_id.decode(), _pairs(fields)) for stream_id, fields in found]
+
+    async def _call(self, shard: int, command: str, *words: str | bytes | int) -> Any:
+        return await self._lanes.at(hash_tag(shard)).call(command, stream_key(shard), *words)
+
+
+def _pairs(flat: Sequence[Any]) -> dict[bytes, Any]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _memory(info: bytes) -> Memory:
+    found = dict(line.split(":", 1) for line in info.decode().split() if ":" in line)
+    return Memory(int(found["used_memory"]), int(found["maxmemory"]), found["maxmemory_policy"].startswith("allkeys"))
 
 
 def precedes(one: str, other: str) -> bool:

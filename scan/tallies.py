@@ -8,17 +8,18 @@ next round over every product that was reported.
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 import structlog
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
 
 from mesh.errors import DependencyUnavailable
-from scan.counters import LIBRARY, REPORT, product_key
+from mesh.pipeline import Lanes, ValkeyError, ValkeyRefusedError
+from scan.counters import LIBRARY
 from scan.counts import Counts
 from scan.factors import Reports
+from scan.shard import REPORT, product_key, shard_of
+from scan.stream import hash_tag
 
 log = structlog.get_logger()
 PAGE = 500
@@ -41,30 +42,36 @@ class Source(Protocol):
 class Tallies:
     """Tells Valkey."""
 
-    def __init__(self, source: Source, client: Redis) -> None:
+    def __init__(self, source: Source, lanes: Lanes, *, shards: int = 1) -> None:
         self._source = source
-        self._client = client
+        self._lanes = lanes
+        self._shards = shards
 
     async def tell(self, product_id: UUID) -> None:
         """Tells the reports on a product as they are now. What cannot be told now is told by the next round."""
         try:
             found = await self._source.report_tallies([product_id])
             await self._write(product_id, found.get(product_id, NONE))
-        except (RedisError, OSError, DependencyUnavailable) as error:
+        except (ValkeyError, DependencyUnavailable) as error:
             log.warning("reports are told later", product_id=str(product_id), reason=str(error))
 
     async def mend(self) -> int:
-        """One round: how many products Valkey had wrong. Raises RedisError, DependencyUnavailable."""
-        mended, after = 0, NOBODY
+        """One round: how many products Valkey had wrong. Raises ValkeyError, DependencyUnavailable.
+
+        A shard that is away does not keep the others from theirs.
+        """
+        mended, after, away = 0, NOBODY, None
         while page := await self._source.reported_products(after, PAGE):
             after = page[-1]
             found = await self._source.report_tallies(page)
-            values: Any = await self._client.mget([product_key(product_id.bytes) for product_id in page])
-            for product_id, value in zip(page, values, strict=True):
-                known = found.get(product_id, NONE)
-                if Counts.kept(0, value, None).reports != known:
-                    await self._write(product_id, known)
-                    mended += 1
+            for shard in range(self._shards):
+                mine = [product_id for product_id in page if shard_of(product_id.bytes, self._shards) == shard]
+                try:
+                    mended += await self._mend_shard(shard, mine, found)
+                except ValkeyError as error:
+                    away = error
+        if away is not None:
+            raise away
         return mended
 
     async def run(self, stop: asyncio.Event, *, every: float) -> None:
@@ -73,19 +80,35 @@ class Tallies:
             try:
                 if mended := await self.mend():
                     log.info("reports told", products=mended)
-            except (RedisError, OSError, DependencyUnavailable) as error:
+            except (ValkeyError, DependencyUnavailable) as error:
                 log.warning("reports are not told", reason=str(error))
             except Exception:
                 log.exception("reports cannot be told")
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), every)
 
+    async def _mend_shard(self, shard: int, product_ids: Sequence[UUID], found: Mapping[UUID, Reports]) -> int:
+        if not product_ids:
+            return 0
+        keys = [product_key(product_id.bytes, shard) for product_id in product_ids]
+        values = await self._lanes.at(hash_tag(shard)).call("MGET", *keys)
+        wrong = [
+            product_id
+            for product_id, value in zip(product_ids, values, strict=True)
+            if Counts.kept(0, value, None).reports != found.get(product_id, NONE)
+        ]
+        for product_id in wrong:
+            await self._write(product_id, found.get(product_id, NONE))
+        return len(wrong)
+
     async def _write(self, product_id: UUID, reports: Reports) -> None:
-        words: tuple[Any, ...] = REPORT, 1, product_key(product_id.bytes), reports.open, reports.confirmed
+        shard = shard_of(product_id.bytes, self._shards)
+        lane, key = self._lanes.at(hash_tag(shard)), product_key(product_id.bytes, shard)
+        words = "FCALL", REPORT, 1, key, reports.open, reports.confirmed
         try:
-            await self._client.fcall(*words)
-        except ResponseError as error:
+            await lane.call(*words)
+        except ValkeyRefusedError as error:
             if "Function not found" not in str(error):
                 raise
-            await self._client.function_load(LIBRARY, replace=True)
-            await self._client.fcall(*words)
+            await self._lanes.everywhere("FUNCTION", "LOAD", "REPLACE", LIBRARY)
+            await lane.call(*words)

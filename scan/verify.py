@@ -9,13 +9,14 @@ from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable, ProductNotFound, TokenMalformed
 from scan.caller import Caller
 from scan.card import Card, Cards, CardsAwayError, Found
-from scan.counters import Counters, RawIdSource, Sighting
+from scan.counters import Counters, RawIdSource
 from scan.counts import Circumstances, Counts, History, facts
 from scan.direct import Direct
 from scan.event import Envelope, Said, Source
 from scan.factors import ProductState
 from scan.glance import Glance
 from scan.risk import Assessment, Weights, assess
+from scan.shard import Sighting
 from scan.verdict import UNKNOWN, Judgement, blocked, issued, judge
 from trust import token
 from trust.keyring import Keyring, KeyState

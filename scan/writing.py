@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack
 import structlog
 from prometheus_client import REGISTRY
 
-from mesh import client, database, valkey
+from mesh import client, database
 from mesh.clock import SystemClock
+from mesh.cluster import lanes
 from mesh.identity import ServiceTokens
+from mesh.presence import Presence
 from scan.checkpoints import Checkpoints, Turns
 from scan.config import JournalSettings
 from scan.event import Judge
@@ -26,6 +28,7 @@ from scan.tallies import Tallies
 from scan.writer import Pace, Writer
 
 log = structlog.get_logger()
+START_SECONDS = 10.0
 VALKEY_SECONDS = 2.0
 """A group is a large answer, and nobody waits for this process: it can be patient."""
 
@@ -38,18 +41,20 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
     async with AsyncExitStack() as stack:
         pool = await database.connect(settings, schema="scan")
         stack.callback(pool.terminate)
-        shared = await valkey.connect(settings, answer_seconds=VALKEY_SECONDS)
-        stack.push_async_callback(shared.aclose)
+        streams = lanes(settings, Presence("Valkey"), timeout=VALKEY_SECONDS)
+        await streams.start(wait_seconds=START_SECONDS)
+        stack.push_async_callback(streams.close)
         tokens = ServiceTokens("scan", settings.service_key.get_secret_value(), clock)
         anchor = await stack.enter_async_context(client.peer(settings.anchor_target, tokens=tokens, service="anchor"))
         factory = await stack.enter_async_context(
             client.peer(settings.factory_target, tokens=tokens, service="factory")
         )
         store = Store(pool)
+        tallies = Tallies(store, streams, shards=settings.journal_shards)
         sender = Sender(store, FactoryPeer(factory).tell, again=settings.suspicion_again_seconds)
         writer = Writer(
             pool,
-            Stream(shared),
+            Stream(streams),
             Journal(ledger),
             judge,
             shards=settings.journal_shards,
@@ -74,7 +79,7 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
             group.create_task(writer.keep_months(stop, ahead=settings.months_ahead, kept=settings.retention_months))
             group.create_task(checkpoints.run(stop))
             group.create_task(sender.run(stop))
-            group.create_task(Tallies(store, shared).run(stop, every=settings.reports_told_seconds))
+            group.create_task(tallies.run(stop, every=settings.reports_told_seconds))
             group.create_task(sender.forget(stop))
             log.info("writing")
     log.info("stopped")

@@ -1,8 +1,8 @@
 """Real servers for tests: one of each kind for a whole run, started when a test first asks for it.
 
 A pytest plugin; tests/conftest.py names it: `pytest_plugins = ("tests.servers",)`. It gives the session fixtures
-`postgres`, `valkey` and `anvil`. The servers belong to the process that controls the run: xdist's workers ask it
-over a socket, and the kernel ends the servers with it, however it ends.
+`postgres`, `valkey`, `valkey_cluster` and `anvil`. The servers belong to the process that controls the run: xdist's
+workers ask it over a socket, and the kernel ends the servers with it, however it ends.
 
 Tests that kill or bend a server start their own, with `start_postgres(tmp_path)` and its like.
 """
@@ -28,6 +28,7 @@ from mesh.local.ports import PortPicker
 from mesh.local.postgres import PostgresFiles, PostgresServer
 from mesh.local.server import Server
 from mesh.local.valkey import ValkeyServer
+from tests.clusters import ValkeyCluster
 
 VARIABLE = "VOKETAG_TEST_SERVERS"
 PASSWORD = "a password of tests only"
@@ -94,20 +95,28 @@ async def start_anvil(folder: Path, *, accounts: int = 10, block_time: float | N
     return server
 
 
-def _address(server: Server) -> PostgresAddress | ValkeyAddress | AnvilAddress:
+async def start_cluster(folder: Path) -> ValkeyCluster:
+    """A started cluster of one's own in the folder; stop it."""
+    cluster = ValkeyCluster(folder, PASSWORD, free_port=free_port)
+    await cluster.start()
+    return cluster
+
+
+def _address(server: Server | ValkeyCluster) -> PostgresAddress | ValkeyAddress | AnvilAddress:
     match server:
         case PostgresServer():
             return PostgresAddress("127.0.0.1", server.port, "voketag", PASSWORD, server.dsn())
-        case ValkeyServer():
+        case ValkeyServer() | ValkeyCluster():
             return ValkeyAddress(server.url)
         case AnvilServer():
             return AnvilAddress(server.url, CHAIN_ID, MNEMONIC)
     raise AssertionError(server)
 
 
-_START: dict[str, Callable[[Path], Coroutine[None, None, Server]]] = {
+_START: dict[str, Callable[[Path], Coroutine[None, None, Server | ValkeyCluster]]] = {
     "postgres": start_postgres,
     "valkey": start_valkey,
+    "valkey_cluster": start_cluster,
     "anvil": lambda folder: start_anvil(folder, accounts=32),
 }
 
@@ -122,7 +131,7 @@ class SharedServers:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(self.path))
         self._socket.listen()  # from now on a connection waits for the thread
-        self._started: dict[str, asyncio.Task[Server]] = {}
+        self._started: dict[str, asyncio.Task[Server | ValkeyCluster]] = {}
         self._listening = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="test-servers")
 
@@ -145,7 +154,7 @@ class SharedServers:
         await self._closing.wait()
         door.close()
         for server in await asyncio.gather(*self._started.values(), return_exceptions=True):
-            if isinstance(server, Server):
+            if isinstance(server, Server | ValkeyCluster):
                 await server.stop()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,6 +206,12 @@ def postgres() -> PostgresAddress:
 @pytest.fixture(scope="session")
 def valkey() -> ValkeyAddress:
     return ValkeyAddress(**_ask("valkey"))
+
+
+@pytest.fixture(scope="session")
+def valkey_cluster() -> ValkeyAddress:
+    """One of its nodes."""
+    return ValkeyAddress(**_ask("valkey_cluster"))
 
 
 @pytest.fixture(scope="session")

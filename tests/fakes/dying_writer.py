@@ -8,12 +8,12 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any
 
 import uvloop
 
 from mesh.config import load
 from mesh.database import Connection
+from mesh.pipeline import Lanes
 from scan import writing
 from scan.config import JournalSettings
 from scan.journal import Group, Journal
@@ -26,8 +26,8 @@ Hook = Callable[[str], Awaitable[None]]
 
 
 class HookedStream(Stream):
-    def __init__(self, hook: Hook, client: Any) -> None:
-        super().__init__(client)
+    def __init__(self, hook: Hook, lanes: Lanes) -> None:
+        super().__init__(lanes)
         self._hook = hook
 
     async def read(self, shard: int, *, after: str, count: int) -> list[Entry]:

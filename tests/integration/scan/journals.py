@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any
 
 import asyncpg
@@ -13,15 +14,18 @@ from redis.asyncio import Redis
 
 from mesh import valkey
 from mesh.clock import new_id
-from mesh.config import DatabaseSettings, ValkeySettings
+from mesh.cluster import lanes
+from mesh.config import DatabaseSettings, SpreadSettings
 from mesh.database import connect
 from mesh.local.valkey import ValkeyServer
+from mesh.pipeline import Lanes
+from mesh.presence import Presence
 from scan.counts import HEAD, Circumstances
 from scan.event import NO_COUNTS, Envelope, Said, Source
 from scan.factors import ProductState
 from scan.journal import Journal
 from scan.metrics import Metrics
-from scan.stream import Stream, stream_key
+from scan.stream import Stream, hash_tag, stream_key
 from scan.writer import Pace, Writer
 from tests.databases import Database
 from tests.fakes.chain_ledger import ORIGIN, ChainLedger, chained, judge
@@ -56,11 +60,12 @@ def envelope(*, counts: int | None = 1, event_id: bytes | None = None, **said: A
 class World:
     """A journal's database and stream, and the owner's eye on both."""
 
-    def __init__(self, database: Database, server: ValkeyServer) -> None:
+    def __init__(self, database: Database, server: ValkeyServer, *, cluster: bool = False) -> None:
+        """With `cluster`, `server` is one of its nodes."""
         self.database = database
         self.server = server
-        self.valkey_settings = ValkeySettings(
-            valkey_url=f"redis://127.0.0.1:{server.port}/0", valkey_password=SecretStr(PASSWORD)
+        self.valkey_settings = SpreadSettings(
+            valkey_url=f"redis://127.0.0.1:{server.port}/0", valkey_password=SecretStr(PASSWORD), valkey_cluster=cluster
         )
         self.added: list[Envelope] = []
 
@@ -85,6 +90,16 @@ class World:
             await client.aclose()
 
     @asynccontextmanager
+    async def lanes(self) -> AsyncIterator[Lanes]:
+        """As the journal has them: patient."""
+        made = lanes(self.valkey_settings, Presence("Valkey"), timeout=2.0)
+        await made.start(wait_seconds=10)
+        try:
+            yield made
+        finally:
+            await made.close()
+
+    @asynccontextmanager
     async def pool(self) -> AsyncIterator["asyncpg.Pool[Any]"]:
         pool = await connect(self.settings, schema="scan")
         try:
@@ -94,11 +109,10 @@ class World:
 
     async def add(self, *envelopes: Envelope, shard: int = 0) -> None:
         """Appends to the stream, as the function in Valkey does."""
-        async with self.client() as client, client.pipeline(transaction=False) as pipe:
-            for one in envelopes:
-                fields: Any = one.fields()
-                pipe.xadd(stream_key(shard), fields)
-            await pipe.execute()
+        async with self.lanes() as lanes:
+            lane, key = lanes.at(hash_tag(shard)), stream_key(shard)
+            fields = [chain.from_iterable(one.fields().items()) for one in envelopes]
+            await asyncio.gather(*[lane.call("XADD", key, "*", *pairs) for pairs in fields])
         self.added += envelopes
 
     async def add_some(self, count: int) -> list[Envelope]:
@@ -113,6 +127,7 @@ class World:
             "database_password": PASSWORD,
             "valkey_url": self.valkey_settings.valkey_url,
             "valkey_password": PASSWORD,
+            "valkey_cluster": self.valkey_settings.valkey_cluster,
             "journal_poll_seconds": 0.01,
             "journal_lease_seconds": 2,
             "service_key": SERVICE_KEY,
@@ -127,10 +142,10 @@ class World:
         """A writer in this process, and its metrics."""
         stop = asyncio.Event()
         metrics = Metrics(CollectorRegistry())
-        async with self.client() as client, self.pool() as pool:
+        async with self.lanes() as lanes, self.pool() as pool:
             writer = Writer(
                 pool,
-                parts.get("stream", Stream)(client),
+                parts.get("stream", Stream)(lanes),
                 parts.get("journal") or Journal(ChainLedger()),
                 judge,
                 shards=parts.get("shards", 1),
@@ -161,8 +176,8 @@ class World:
                 await asyncio.sleep(0.02)
 
     async def until_trimmed(self, shard: int = 0) -> None:
-        async with self.client() as client, asyncio.timeout(PATIENCE_SECONDS):
-            while await client.xlen(stream_key(shard)):
+        async with self.lanes() as lanes, asyncio.timeout(PATIENCE_SECONDS):
+            while await lanes.at(hash_tag(shard)).call("XLEN", stream_key(shard)):
                 await asyncio.sleep(0.01)
 
     async def events(self) -> list[asyncpg.Record]:

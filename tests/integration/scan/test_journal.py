@@ -145,14 +145,14 @@ async def test_valkey_that_forgot_what_is_written_is_passed_over(world: World) -
     await world.add_some(10)
     async with world.writing():
         await world.until_written()
-        async with world.client() as client, world.owner() as owner:
+        async with world.lanes() as lanes, world.owner() as owner:
             await world.until_trimmed()
             ahead = "9999999999999-0"
             await owner.execute("UPDATE scan.stream_offset SET last_id = $1", ahead)
             await world.add_some(5)
             await world.until_written()
             async with asyncio.timeout(10):
-                while (await Stream(client).backlog(0)).last_id != ahead:
+                while (await Stream(lanes).backlog(0)).last_id != ahead:
                     await asyncio.sleep(0.01)
             await world.add_some(5)
             await world.until_written()
@@ -172,8 +172,8 @@ async def test_valkey_that_lost_everything_goes_on(world: World) -> None:
 
 async def test_backlog_is_told(world: World) -> None:
     await world.add_some(7)
-    async with world.client() as client:
-        stream = Stream(client)
+    async with world.client() as client, world.lanes() as lanes:
+        stream = Stream(lanes)
         assert (await stream.backlog(5)).last_id == START
         async with asyncio.timeout(10):
             while (backlog := await stream.backlog(0)).seconds <= 0:
