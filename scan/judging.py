@@ -49,7 +49,7 @@ class Judging:
             factors=_scores(assessment),
             risk_version=assessment.risk_version,
             weights_version=assessment.weights_version,
-            facts=facts_to_json(known).encode(),
+            facts=facts_to_json(known),
             leading_factor=PLACES.get(assessment.leading),
         )
 

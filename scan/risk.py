@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from enum import Enum, StrEnum
 from typing import Any, NamedTuple, Self
 
+import orjson
+
 from scan.factors import FACTORS, Activity, Batch, Evidence, FactorName, Facts, ProductState, Reports
 from scan.sessions import Pattern, Place
 
@@ -173,10 +175,12 @@ def replay(history: Iterable[Facts], weights: Weights) -> Iterator[Assessment]:
     return (assess(facts, weights) for facts in history)
 
 
-def facts_to_json(facts: Facts) -> str:
+def facts_to_json(facts: Facts) -> bytes:
     """Facts as they are kept with a scan: one JSON object, without what is at its default."""
-    default = asdict(Facts())
-    return json.dumps({key: value for key, value in asdict(facts).items() if value != default[key]}, sort_keys=True)
+    kept = {name: value for name, default in _UNKNOWN if (value := getattr(facts, name)) != default}
+    if facts.place is not None:
+        kept["place"] = list(facts.place)
+    return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
 
 
 def facts_from_json(text: str | bytes) -> Facts:
@@ -200,6 +204,9 @@ def facts_from_json(text: str | bytes) -> Facts:
         return Facts(**found)
     except (TypeError, ValueError) as error:
         raise RiskError(f"facts: {error}") from error
+
+
+_UNKNOWN = tuple((field.name, field.default) for field in fields(Facts))
 
 
 def _object(text: str | bytes, kind: type[Any]) -> dict[str, Any]:

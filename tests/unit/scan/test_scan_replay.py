@@ -16,7 +16,7 @@ def past(facts: Facts, weights: Weights = DEFAULT_WEIGHTS, *, blocked: bool = Fa
     """A scan as the journal keeps it."""
     found = assess(facts, weights)
     verdict = Verdict.BLOCKED if blocked else RAISED.get(found.level, Verdict.GENUINE_CODE)
-    return Past(NUMBERS[verdict], found.total, facts_to_json(facts).encode())
+    return Past(NUMBERS[verdict], found.total, facts_to_json(facts))
 
 
 def test_the_same_weights_move_nothing() -> None:

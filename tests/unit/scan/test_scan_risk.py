@@ -179,7 +179,7 @@ def test_facts_that_are_none(text: str) -> None:
 
 
 def test_facts_are_kept_small() -> None:
-    assert facts_to_json(Facts()) == "{}"
+    assert facts_to_json(Facts()) == b"{}"
     assert len(facts_to_json(COPIED)) < 250
 
 
