@@ -16,7 +16,7 @@ from mesh.clock import new_id
 from tests.integration.anchor.world import ETHER, GWEI, Ground, World
 
 CONFIRMATIONS = 3
-METHODS = ("check", "head", "block_hash", "balance", "used_nonces", "fees", "send", "receipt", "registered")
+METHODS = ("check", "head", "block_hash", "balance", "used_nonces", "paused", "fees", "send", "receipt", "registered")
 JUMPS = ("-1 day", "1 day", "-1 minute", "1 minute")
 PATIENCE = 80
 """Rounds within which a healthy chain has everything final."""
@@ -115,6 +115,8 @@ class Schedule:
         nonces = await self._pool.fetch("SELECT nonce FROM transactions WHERE sender = $1", self._ground.signer.address)
         assert len({row["nonce"] for row in nonces}) == len(nonces)
         assert all(row["nonce"] < used for row in nonces)
+        for row in await self._pool.fetch("SELECT block_number, block_hash FROM transactions"):
+            assert await self._ground.chain().block_hash(row["block_number"]) == row["block_hash"]
 
     async def _heal(self) -> None:
         await self._fund()
@@ -165,6 +167,13 @@ class Schedule:
     async def _look_both(self) -> None:
         """One of them may think that it still has the lease."""
         await asyncio.gather(*map(self._round, list(self._worlds)))
+
+    async def _go_on(self) -> None:
+        """Long enough for what is sent to become final, if nothing keeps it from it."""
+        for _ in range(CONFIRMATIONS + 1):
+            await self._look()
+            await self._ground.mine()
+        await self._look()
 
     async def _expire(self) -> None:
         await self._pool.execute("UPDATE lease SET expires_at = now() - interval '1 second'")
@@ -259,6 +268,7 @@ class Schedule:
         (_submit, 4),
         (_look, 14),
         (_look_both, 3),
+        (_go_on, 4),
         (_expire, 2),
         (_crash, 6),
         (_usurp, 3),
@@ -266,8 +276,8 @@ class Schedule:
         (_lie, 4),
         (_mine, 10),
         (_drop, 2),
-        (_reorganise, 5),
-        (_intrude, 2),
+        (_reorganise, 6),
+        (_intrude, 4),
         (_jump, 3),
         (_ruin, 1),
         (_fund, 2),

@@ -24,11 +24,16 @@ def shares(first: int, last: int) -> range:
 async def test_whatever_happens(pool: "asyncpg.Pool[Any]", chain_server: AnvilServer, first: int) -> None:
     ground = await Ground.lay(chain_server.url)
     await ground.rpc("evm_setAutomine", False)
-    for seed in range(first, first + SHARE):
-        schedule = Schedule(pool, ground, seed)
-        try:
-            await schedule.run(EVENTS)
-        except BaseException as error:
-            error.add_note(f"seed {seed}: {', '.join(schedule.told)}")
-            raise
-    await ground.web3.provider.disconnect()
+    try:
+        for seed in range(first, first + SHARE):
+            await run(Schedule(pool, ground, seed), seed)
+    finally:
+        await ground.web3.provider.disconnect()
+
+
+async def run(schedule: Schedule, seed: int) -> None:
+    try:
+        await schedule.run(EVENTS)
+    except BaseException as error:
+        error.add_note(f"seed {seed}: {', '.join(schedule.told)}")
+        raise
