@@ -33,7 +33,7 @@ from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel, QueueEntrypoint
 from prometheus_client import Counter
 
-from mesh import database
+from mesh import database, tasks
 from mesh.clock import Clock
 from mesh.config import DatabaseSettings
 from mesh.database import GONE, affected
@@ -259,15 +259,13 @@ class _Manager(QueueManager):
 
     async def fetch_jobs(self, *limits: Any, **named: Any) -> AsyncGenerator[PickedJob, None]:
         """See QueueManager."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.shutdown.wait(), self.gather_seconds)
+        await tasks.pause(self.shutdown, self.gather_seconds)
         async with aclosing(super().fetch_jobs(*limits, **named)) as jobs:
             async for job in jobs:
                 yield job
 
     async def _run_periodic_health_check(self, interval: timedelta = PROBE_EVERY) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self.shutdown.wait(), interval.total_seconds())
+        await tasks.pause(self.shutdown, interval.total_seconds())
         await super()._run_periodic_health_check(interval)
 
 
@@ -311,8 +309,7 @@ class Worker:
                 await self._work()
             except (VokeTagError, PgqException, asyncpg.PostgresError, *database.GONE) as error:
                 log.warning("jobs wait: PostgreSQL is away", schema=self._schema, error=str(error))
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self.stopping.wait(), 0.5)
+                await tasks.pause(self.stopping, 0.5)
 
     def stop(self) -> None:
         """Takes no more jobs; those under way see it in `Job.stopping`."""

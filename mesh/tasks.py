@@ -1,6 +1,7 @@
 """Tasks in the background, and their end."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 AGAIN_SECONDS = 1.0
@@ -17,3 +18,9 @@ async def end(*tasks: "asyncio.Task[Any]") -> None:
         for task in pending:
             task.cancel()
         _, pending = await asyncio.wait(pending, timeout=AGAIN_SECONDS)
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits so long, or until `stop` is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import asyncpg
 import structlog
 
+from mesh import tasks
 from mesh.clock import Clock
 from mesh.database import GONE, Connection
 from mesh.errors import AnchorConflict, DependencyUnavailable
@@ -81,7 +82,7 @@ class Checkpoints:
             except Exception:
                 self._metrics.faults.inc()
                 log.exception("checkpoints cannot be signed")
-            await _pause(stop, self._turns.again)
+            await tasks.pause(stop, self._turns.again)
 
     async def _on_connection(self, stop: asyncio.Event) -> None:
         connection = await self._pool.acquire(timeout=5)
@@ -90,14 +91,14 @@ class Checkpoints:
             while not await self._ledger.lead(connection, lease):
                 self._postgres.here()
                 await self._show(connection)
-                await _pause(stop, self._turns.again)
+                await tasks.pause(stop, self._turns.again)
                 if stop.is_set():
                     return
             await self._ledger.signs(connection, self._signer, self._clock.now())
             while not stop.is_set():
                 await self._turn(connection)
                 self._postgres.here()
-                await _pause(stop, self._turns.every)
+                await tasks.pause(stop, self._turns.every)
         finally:
             with suppress(asyncpg.InterfaceError):  # a lost one has left the pool already
                 connection.terminate()
@@ -131,8 +132,3 @@ class Checkpoints:
 
     async def _show(self, connection: Connection) -> None:
         self._metrics.show(await self._ledger.standing(connection), self._clock.now())
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

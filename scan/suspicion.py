@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 import structlog
 
+from mesh import tasks
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.risk import RiskError, Weights, assess, facts_from_json
@@ -84,14 +85,14 @@ class Sender:
                 log.exception("suspicions cannot be sent")
                 sent = 0
             if sent < AT_ONCE:
-                await _pause(stop, self._poll)
+                await tasks.pause(stop, self._poll)
 
     async def forget(self, stop: asyncio.Event) -> None:
         """Removes old ones."""
         while not stop.is_set():
             with suppress(DependencyUnavailable):
                 await self._outbox.forget_suspicions(KEPT_DAYS)
-            await _pause(stop, FORGET_SECONDS)
+            await tasks.pause(stop, FORGET_SECONDS)
 
     async def send(self) -> int:
         """Sends what is due: how much that was. Raises DependencyUnavailable."""
@@ -125,8 +126,3 @@ def message_codes(factors: bytes | None, facts: bytes | None) -> list[str]:
         return [f"risk.{factor.name.value}.{factor.code}" for factor in found if scores.get(factor.name.value)]
     except (ValueError, TypeError, AttributeError, RiskError):
         return []
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

@@ -7,12 +7,12 @@ next round over every product that was reported.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Protocol
 from uuid import UUID
 
 import structlog
 
+from mesh import tasks
 from mesh.errors import DependencyUnavailable
 from mesh.pipeline import Lanes, ValkeyError, ValkeyRefusedError
 from scan.counters import LIBRARY
@@ -84,8 +84,7 @@ class Tallies:
                 log.warning("reports are not told", reason=str(error))
             except Exception:
                 log.exception("reports cannot be told")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), every)
+            await tasks.pause(stop, every)
 
     async def _mend_shard(self, shard: int, product_ids: Sequence[UUID], found: Mapping[UUID, Reports]) -> int:
         if not product_ids:

@@ -14,6 +14,7 @@ import asyncpg
 import structlog
 from redis.exceptions import RedisError
 
+from mesh import tasks
 from mesh.database import GONE, Connection
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
@@ -80,7 +81,7 @@ class Writer:
                 self._metrics.faults.inc()
                 log.exception("scans cannot be written")
             self._metrics.leading.set(0)
-            await _pause(stop, self._pace.again)
+            await tasks.pause(stop, self._pace.again)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Shows what waits, whoever writes it."""
@@ -94,7 +95,7 @@ class Writer:
                 if memory.evicts and not warned:
                     warned = True
                     log.warning("Valkey may evict scans that are not written yet: set maxmemory-policy noeviction")
-            await _pause(stop, 1.0)
+            await tasks.pause(stop, 1.0)
 
     async def keep_months(self, stop: asyncio.Event, *, ahead: int, kept: int) -> None:
         """Makes the months of events ahead, and drops those that are over."""
@@ -106,14 +107,14 @@ class Writer:
                     log.info("months of events", made=made, dropped=dropped)
             except (*GONE, asyncpg.PostgresError) as error:
                 log.warning("months of events are not kept", reason=str(error))
-            await _pause(stop, MONTHS_SECONDS)
+            await tasks.pause(stop, MONTHS_SECONDS)
 
     async def _on_connection(self, stop: asyncio.Event) -> None:
         connection = await self._pool.acquire(timeout=5)
         try:
             while not await self._journal.lead(connection, self._pace.lease):
                 self._postgres.here()
-                await _pause(stop, self._pace.again)
+                await tasks.pause(stop, self._pace.again)
                 if stop.is_set():
                     return
             await self._lead(connection, stop)
@@ -130,7 +131,7 @@ class Writer:
             self._postgres.here()
             self._valkey.here()
             if not any(more):
-                await _pause(stop, self._pace.poll)
+                await tasks.pause(stop, self._pace.poll)
 
     async def _step(self, connection: Connection, shard: int) -> bool:
         """Writes the next group of a stream; whether there may be more."""
@@ -208,8 +209,3 @@ class Writer:
                 if not await self._write(connection, group, look=True):
                     continue
             await self._stream.trim(shard, entries[-1].stream_id)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
