@@ -90,6 +90,10 @@ class Journal:
         await self._sql.bound_session(connection, seconds=f"{round(lease_seconds * 1000)}ms")
         return bool(await self._sql.lead(connection, key=LEAD_KEY))
 
+    async def shards(self, connection: Connection) -> list[int]:
+        """Every shard whose stream was ever read."""
+        return [row["shard"] async for row in self._sql.journal_shards(connection)]
+
     async def position(self, connection: Connection, shard: int) -> Position:
         """Where the stream of a shard is to be read on."""
         row = await self._sql.journal_position(connection, shard=shard)

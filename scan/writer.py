@@ -5,28 +5,26 @@ order: whatever dies between two of these, the next writer reads from the offset
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import structlog
-from redis.exceptions import RedisError
 
-from mesh import tasks
 from mesh.database import GONE, Connection
 from mesh.errors import DependencyUnavailable
+from mesh.pipeline import ValkeyError
 from mesh.presence import Presence
-from scan.event import BLIND_BYTES, Judge, MalformedEventError, Row, make_row, read_envelope, time_ms
-from scan.journal import DeadEntry, Group, Journal, MovedError, Position
+from mesh.tasks import end, pause
+from scan.drain import Drain
+from scan.event import Judge
+from scan.journal import Group, Journal, Position
 from scan.metrics import Metrics
-from scan.stream import PASSED, START, Entry, Stream, precedes
-from trust.ledger import EntryMalformedError
+from scan.stream import Stream
 
 log = structlog.get_logger()
-UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, EntryMalformedError)
-"""What is raised for a row that neither PostgreSQL nor the ledger will ever have."""
 MONTHS_SECONDS = 3600.0
 
 
@@ -43,7 +41,7 @@ class Pace:
 
 
 class Writer:
-    """Writes the streams of all shards. `entropy` gives so many random bytes."""
+    """Writes the streams of so many shards, and of all that were ever written. `entropy` gives so many random bytes."""
 
     def __init__(
         self,
@@ -61,12 +59,12 @@ class Writer:
         self._stream = stream
         self._journal = journal
         self._judge = judge
-        self._shards = range(shards)
+        self._shards = list(range(shards))
         self._entropy = entropy
         self._metrics = metrics
         self._pace = pace
-        self._size = pace.group
-        self._postgres, self._valkey = Presence("PostgreSQL"), Presence("Valkey")
+        self._postgres, self._valkey = Presence("PostgreSQL"), Presence("streams in Valkey")
+        self._away: set[int] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Writes until `stop` is set, then finishes the group under way."""
@@ -75,27 +73,26 @@ class Writer:
                 await self._on_connection(stop)
             except (*GONE, DependencyUnavailable) as error:
                 self._postgres.away(error)
-            except RedisError as error:
-                self._valkey.away(error)
             except Exception:
                 self._metrics.faults.inc()
                 log.exception("scans cannot be written")
             self._metrics.leading.set(0)
-            await tasks.pause(stop, self._pace.again)
+            await pause(stop, self._pace.again)
 
     async def watch(self, stop: asyncio.Event) -> None:
         """Shows what waits, whoever writes it."""
         warned = False
         while not stop.is_set():
-            with suppress(RedisError, OSError):
-                for shard in self._shards:
+            for shard in self._shards:
+                with suppress(ValkeyError):
                     self._metrics.show_backlog(shard, await self._stream.backlog(shard))
+            with suppress(ValkeyError):
                 memory = await self._stream.memory()
                 self._metrics.show_memory(memory)
                 if memory.evicts and not warned:
                     warned = True
                     log.warning("Valkey may evict scans that are not written yet: set maxmemory-policy noeviction")
-            await tasks.pause(stop, 1.0)
+            await pause(stop, 1.0)
 
     async def keep_months(self, stop: asyncio.Event, *, ahead: int, kept: int) -> None:
         """Makes the months of events ahead, and drops those that are over."""
@@ -107,14 +104,14 @@ class Writer:
                     log.info("months of events", made=made, dropped=dropped)
             except (*GONE, asyncpg.PostgresError) as error:
                 log.warning("months of events are not kept", reason=str(error))
-            await tasks.pause(stop, MONTHS_SECONDS)
+            await pause(stop, MONTHS_SECONDS)
 
     async def _on_connection(self, stop: asyncio.Event) -> None:
         connection = await self._pool.acquire(timeout=5)
         try:
             while not await self._journal.lead(connection, self._pace.lease):
                 self._postgres.here()
-                await tasks.pause(stop, self._pace.again)
+                await pause(stop, self._pace.again)
                 if stop.is_set():
                     return
             await self._lead(connection, stop)
@@ -123,89 +120,61 @@ class Writer:
                 connection.terminate()
 
     async def _lead(self, connection: Connection, stop: asyncio.Event) -> None:
-        for shard in self._shards:
-            await self._recover(connection, shard)
+        led = _Led(self._journal, connection)
+        self._shards = sorted({*self._shards, *await self._journal.shards(connection)})
+        drains = [asyncio.create_task(self._drain(shard, led, stop)) for shard in self._shards]
         self._metrics.leading.set(1)
+        try:
+            await asyncio.gather(*drains)
+        finally:
+            await end(*drains)
+
+    async def _drain(self, shard: int, led: "_Led", stop: asyncio.Event) -> None:
+        """Through any absence of the shard, which is no matter of the others."""
+        drain = Drain(
+            shard,
+            self._stream,
+            led,
+            self._judge,
+            entropy=self._entropy,
+            metrics=self._metrics,
+            most=self._pace.group,
+        )
+        sound = False
         while not stop.is_set():
-            more = [await self._step(connection, shard) for shard in self._shards]
-            self._postgres.here()
-            self._valkey.here()
-            if not any(more):
-                await tasks.pause(stop, self._pace.poll)
-
-    async def _step(self, connection: Connection, shard: int) -> bool:
-        """Writes the next group of a stream; whether there may be more."""
-        position = await self._journal.position(connection, shard)
-        size = self._size
-        entries = await self._stream.read(shard, after=position.last_id, count=size)
-        if not entries:
-            await self._check_order(connection, shard, position)
-            return False
-        group = self._judged(shard, position, entries)
-        try:
-            if await self._write(connection, group, look=False):
-                await self._stream.trim(shard, group.ended)
-        except MovedError:
-            return True
-        return len(entries) >= self._size
-
-    async def _write(self, connection: Connection, group: Group, *, look: bool) -> bool:
-        """Whether the group was written; if not, smaller ones are to be tried, down to the one entry that is unfit."""
-        try:
-            written = await self._journal.write(connection, group, look=look)
-        except asyncpg.UniqueViolationError:
-            if look:
-                raise
-            return await self._write(connection, group, look=True)
-        except UNFIT as error:
-            if len(group.entries) > 1:
-                self._size = len(group.entries) // 2
-                return False
-            group = replace(group, rows=(), dead=(DeadEntry(group.entries[0], str(error)),))
-            written = await self._journal.write(connection, group)
-        self._size = min(self._size * 2, self._pace.group)
-        self._metrics.rows.inc(written)
-        self._metrics.repeated.inc(len(group.rows) - written)
-        self._metrics.dead.inc(len(group.dead))
-        for dead in group.dead:
-            log.error("entry set aside", shard=group.shard, stream_id=dead.entry.stream_id, reason=dead.reason)
-        return True
-
-    def _judged(self, shard: int, position: Position, entries: Sequence[Entry]) -> Group:
-        rows, dead = [], []
-        for entry in entries:
             try:
-                rows.append(self._row(entry, position))
-            except MalformedEventError as error:
-                dead.append(DeadEntry(entry, str(error)))
-        return Group(shard, position.last_id, entries[-1].stream_id, entries, rows, dead)
+                if not sound:
+                    await drain.recover()
+                    sound = True
+                more = await drain.step()
+            except ValkeyError as error:
+                sound = False
+                self._away.add(shard)
+                self._valkey.away(error)
+                await pause(stop, self._pace.again)
+                continue
+            self._postgres.here()
+            self._away.discard(shard)
+            if not self._away:
+                self._valkey.here()
+            if not more:
+                await pause(stop, self._pace.poll)
 
-    def _row(self, entry: Entry, position: Position) -> Row:
-        envelope = read_envelope(entry.fields)
-        if not position.since_ms <= time_ms(envelope.event_id) < position.until_ms:
-            raise MalformedEventError("no month is kept for the time in the event's id")
-        return make_row(envelope, self._judge, self._entropy(BLIND_BYTES))
 
-    async def _check_order(self, connection: Connection, shard: int, position: Position) -> None:
-        """Finds a stream that has forgotten: its next ids could lie where nobody reads any more."""
-        if precedes((await self._stream.backlog(shard)).last_id, position.last_id):
-            log.warning("Valkey has forgotten entries", shard=shard, last_id=position.last_id)
-            await self._recover(connection, shard)
+class _Led:
+    """The journal over the connection that leads, for one shard at a time."""
 
-    async def _recover(self, connection: Connection, shard: int) -> None:
-        """Writes what lies before the offset and is not in the journal, and lets new ids come after it.
+    def __init__(self, journal: Journal, connection: Connection) -> None:
+        self._journal = journal
+        self._connection = connection
+        self._free = asyncio.Lock()
 
-        Commonly there is at most one group, which was written and not trimmed. After Valkey forgot its last second and
-        its clock went back there may be scans that nobody wrote.
-        """
-        position = await self._journal.position(connection, shard)
-        if position.last_id == START:
-            return
-        await self._stream.pass_over(shard, position.last_id)
-        while entries := await self._stream.read_until(shard, position.last_id, count=self._size):
-            events = [entry for entry in entries if entry.fields != PASSED]
-            if events:
-                group = replace(self._judged(shard, position, events), ended=position.last_id)
-                if not await self._write(connection, group, look=True):
-                    continue
-            await self._stream.trim(shard, entries[-1].stream_id)
+    async def position(self, shard: int) -> Position:
+        """See drain.Led."""
+        async with self._free:
+            return await self._journal.position(self._connection, shard)
+
+    async def write(self, group: Group, *, look: bool = False) -> int:
+        """See drain.Led."""
+        async with self._free:
+            return await self._journal.write(self._connection, group, look=look)

@@ -5,6 +5,10 @@ FROM stream_offset,
   (SELECT min(month) AS since, max(month) + interval '1 month' AS until FROM event_months() AS month) AS months
 WHERE shard = :shard;
 
+-- name: journal_shards()
+-- Those that there are no more in the settings are written to their end too.
+SELECT shard FROM stream_offset;
+
 -- name: insert_shard(shard)!
 -- A stream that nobody has read yet.
 INSERT INTO stream_offset (shard) VALUES (:shard) ON CONFLICT DO NOTHING;

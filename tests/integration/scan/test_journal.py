@@ -247,3 +247,15 @@ async def test_process_writes_and_stops_when_told(world: World) -> None:
 def test_what_goes_into_the_stream_comes_out() -> None:
     one = envelope(counts=2)
     assert read_envelope(one.fields()) == one
+
+
+async def test_streams_of_shards_that_are_no_more_are_written_too(world: World) -> None:
+    for shard in range(3):
+        await world.add(*[envelope() for _ in range(20)], shard=shard)
+    async with world.writing(shards=3):
+        await world.until_written()
+    await world.add(*[envelope() for _ in range(20)], shard=2)
+    async with world.writing(shards=1):
+        await world.until_written()
+        await world.until_trimmed(2)
+    await world.assert_whole(ordered=False)
