@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -86,6 +87,12 @@ def test_few_positional_parameters() -> None:
         and "tests" not in path.parts
     ]
     assert not many
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    """Pytest imports test files by their bare names."""
+    found = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in found.items() if count > 1] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)
