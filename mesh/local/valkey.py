@@ -26,8 +26,8 @@ def valkey_binary() -> Path:
 class ValkeyServer(Server):
     """Valkey on the loopback address, behind a password that no command line shows.
 
-    `durable=True` makes every acknowledged write survive a crash of the machine (appendfsync always); otherwise a
-    crash of the machine may lose the last second, and a crash of the server alone nothing.
+    `durable=True` makes every acknowledged write survive any crash (appendfsync always); otherwise a crash of the
+    machine may lose the last second, and one of the server alone what it was told while an fsync was under way.
     """
 
     def __init__(self, folder: Path, port: int, password: str, *, log: Path, durable: bool = False) -> None:

@@ -2,13 +2,10 @@
 
 import asyncio
 import json
-import os
 import random
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -18,9 +15,9 @@ from voketag.factory.v1 import factory_pb2, table_pb2, table_pb2_grpc
 from mesh.cli.importer import Importer, broken_off
 from mesh.local.postgres import PostgresServer
 from mesh.local.process import Child
-from mesh.local.server import Server
 from mesh.local.valkey import ValkeyServer
 from mesh.tasks import end
+from tests.crashes import crash
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Door, Ground, eventually, rows
 from tests.servers import free_port
@@ -99,10 +96,10 @@ class Stand:
         """Kills, and starts again what nobody else does."""
         match victim:
             case "PostgreSQL":
-                await _kill_whole(self.postgres)
+                await crash(self.postgres)
                 await self.postgres.start()
             case "Valkey":
-                await _kill_whole(self.valkey)
+                await crash(self.valkey)
                 await self.valkey.start()
             case _:
                 await self._processes[victim].kill()
@@ -112,23 +109,6 @@ async def _kept_alive(child: Child) -> None:
     while True:
         await child.start()
         await child.wait()
-
-
-async def _kill_whole(server: Server) -> None:
-    """PostgreSQL's backends have sessions of their own, and would end their transactions in peace."""
-    pid = server.child.pid
-    assert pid is not None
-    for process in (pid, *_descendants(pid)):
-        os.kill(process, signal.SIGKILL)
-    await server.child.wait()
-
-
-def _descendants(pid: int) -> list[int]:
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
 
 
 class Clients:

@@ -1,0 +1,24 @@
+"""Crashes of servers that are more than one process."""
+
+import os
+import signal
+from pathlib import Path
+
+from mesh.local.server import Server
+
+
+async def crash(server: Server) -> None:
+    """kill -9 of a server and all its processes: PostgreSQL's backends would end their transactions in peace."""
+    pid = server.child.pid
+    assert pid is not None
+    for process in (pid, *_descendants(pid)):
+        os.kill(process, signal.SIGKILL)
+    await server.child.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *_descendants(child)]
+    return found
