@@ -1,4 +1,7 @@
-"""Admin: people, rights and what happened. Called by people through the edge; calls scan, factory and anchor.
+"""Admin: people and their rights. Called by people through the edge.
 
-Owns the schema `admin`. It holds the service key `admin`, with which operators open factories and issue API keys today.
+Owns the schema `admin`: users, sessions, refresh_tokens, password_resets, login_failures, idempotency, audit.
+
+The server holds the keys of access tokens, the key of page tokens, and what the mail server asks for.
+Operators work with factories, anchoring and fraud reports under the service key `admin`.
 """

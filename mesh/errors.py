@@ -237,6 +237,60 @@ class ReceiptNotReady(VokeTagError):
     reason, code = "RECEIPT_NOT_READY", FAILED_PRECONDITION
 
 
+class LoginRefused(VokeTagError):
+    """The email or the password is wrong, or this person is kept out."""
+
+    reason, code = "LOGIN_REFUSED", UNAUTHENTICATED
+
+
+class LoginLocked(VokeTagError):
+    """Too many failures; try again in {seconds} s."""
+
+    reason, code = "LOGIN_LOCKED", RESOURCE_EXHAUSTED
+
+
+class UserNotFound(VokeTagError):
+    """There is no user {user_id}."""
+
+    reason, code, resource_type = "USER_NOT_FOUND", NOT_FOUND, "user"
+
+
+class EmailTaken(VokeTagError):
+    """Somebody has this email already."""
+
+    reason, code = "EMAIL_TAKEN", ALREADY_EXISTS
+
+
+class LastAdmin(VokeTagError):
+    """There would be no active admin left."""
+
+    reason, code = "LAST_ADMIN", FAILED_PRECONDITION
+
+
+class OwnRights(VokeTagError):
+    """Nobody changes their own rights."""
+
+    reason, code = "OWN_RIGHTS", PERMISSION_DENIED
+
+
+class PasswordRefused(VokeTagError):
+    """This password is too easy to guess: {why}."""
+
+    reason, code = "PASSWORD_REFUSED", INVALID_ARGUMENT
+
+
+class ResetInvalid(VokeTagError):
+    """This token is unknown, used up or too old."""
+
+    reason, code = "RESET_INVALID", FAILED_PRECONDITION
+
+
+class UserStateConflict(VokeTagError):
+    """The user is {state}, which does not allow this."""
+
+    reason, code = "USER_STATE_CONFLICT", FAILED_PRECONDITION
+
+
 class DependencyUnavailable(VokeTagError):
     """{dependency} cannot be reached; try again."""
 

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-SERVICES = ("factory", "scan", "anchor")
+SERVICES = ("factory", "scan", "anchor", "admin")
 WORKERS = {"factory": "work", "scan": "journal", "anchor": "submit"}
 
 

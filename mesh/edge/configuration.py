@@ -36,7 +36,7 @@ class Tls:
 class EdgeSettings:
     """What differs between one edge and another.
 
-    `upstreams` has the keys scan, factory and anchor; `descriptors` is where Envoy finds the descriptor set.
+    `upstreams` has the keys scan, factory, anchor and admin; `descriptors` is where Envoy finds the descriptor set.
     """
 
     public: Address
@@ -60,7 +60,7 @@ class EdgeSettings:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A door: the public one has the methods for the public and for factories, the internal one has all."""
+    """A door: the public one has the methods for the public, factories and people, the internal one has all."""
 
     name: str
     address: Address

@@ -70,6 +70,13 @@ class Environment:
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
         }
 
+    def _admin(self) -> dict[str, object]:
+        return {
+            "USER_KEYS_FILE": self.secrets.user_keys,
+            "PAGE_KEY_FILE": self.secrets.page_key,
+            "MAIL_FOLDER": self.deployment.parent / "mail",
+        }
+
     def _anchor(self) -> dict[str, object]:
         return {
             "CHAIN_URL": f"http://{LOOPBACK}:{self.ports['chain']}",

@@ -21,11 +21,11 @@ from mesh.local.state import MeshRecord, StateDirectory
 from mesh.local.valkey import ValkeyServer
 
 PORTS = (
-    *("postgres", "valkey", "chain", "scan", "factory", "anchor", "edge", "internal", "envoy_admin"),
+    *("postgres", "valkey", "chain", "scan", "factory", "anchor", "admin", "edge", "internal", "envoy_admin"),
     *("scan_metrics", "factory_metrics", "factory_worker_metrics", "anchor_metrics", "anchor_submitter_metrics"),
-    "scan_journal_metrics",
+    *("scan_journal_metrics", "admin_metrics"),
 )
-MIGRATED = ("factory", "scan", "anchor")
+MIGRATED = ("factory", "scan", "anchor", "admin")
 FUNDS = 10**20
 RESTART_SECONDS = 0.5
 
@@ -120,7 +120,7 @@ class LocalMesh:
             public=Address(LOOPBACK, ports["edge"]),
             internal=Address(LOOPBACK, ports["internal"]),
             admin=Address(LOOPBACK, ports["envoy_admin"]),
-            upstreams={name: Address(LOOPBACK, ports[name]) for name in ("scan", "factory", "anchor")},
+            upstreams={name: Address(LOOPBACK, ports[name]) for name in ("scan", "factory", "anchor", "admin")},
             health_seconds=0.25,
             trusted_hops=self._trusted_hops,
         )
@@ -138,6 +138,7 @@ class LocalMesh:
             process("scan", "scan", port="scan"),
             process("factory", "factory", port="factory"),
             process("anchor", "anchor", port="anchor"),
+            process("admin", "admin", port="admin"),
             process("scan-journal", "scan", "journal", port=None),
             process("factory-worker", "factory", "work", port=None),
             process("anchor-submitter", "anchor", "submit", port=None),

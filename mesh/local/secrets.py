@@ -48,6 +48,11 @@ class Secrets:
         return self.folder / "page_key"
 
     @property
+    def user_keys(self) -> Path:
+        """Keys that people's access tokens are signed under, as `admin.tokens.TokenKeys` reads them."""
+        return self.folder / "user_keys.json"
+
+    @property
     def valkey_password(self) -> Path:
         """Valkey's password."""
         return self.folder / "valkey_password"
@@ -83,6 +88,7 @@ class Secrets:
         self._once(self.api_key_root, lambda: _base64(self._random(32)))
         self._once(self.webhook_root, lambda: _base64(self._random(32)))
         self._once(self.page_key, lambda: _base64(self._random(32)))
+        self._once(self.user_keys, self._new_user_keys)
         self._once(self.valkey_password, self._new_password)
         self._once(self.chain_key, self._new_chain_key)
         self._once(self.ledger_key, self._new_ledger_key)
@@ -100,6 +106,10 @@ class Secrets:
 
     def _new_keyring(self) -> str:
         key = {"kid": 1, "key": _base64(self._random(32)), "state": "signing"}
+        return json.dumps({"keys": [key]}, indent=1)
+
+    def _new_user_keys(self) -> str:
+        key = {"kid": "user-1", "key": _base64(self._random(32)), "state": "signing"}
         return json.dumps({"keys": [key]}, indent=1)
 
     def _new_password(self) -> str:

@@ -29,7 +29,7 @@ def test_the_openapi_document_is_one() -> None:
 
 async def test_envoy_accepts_the_local_configuration(tmp_path: Path) -> None:
     public, internal, admin, service = (Address("127.0.0.1", 1024 + number) for number in range(4))
-    upstreams = dict.fromkeys(("scan", "factory", "anchor"), service)
+    upstreams = dict.fromkeys(("scan", "factory", "anchor", "admin"), service)
     settings = EdgeSettings(public=public, internal=internal, admin=admin, upstreams=upstreams, trusted_hops=1)
     (tmp_path / "envoy.yaml").write_text(render(settings))
     await validate_envoy(tmp_path / "envoy.yaml")

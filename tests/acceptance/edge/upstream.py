@@ -12,6 +12,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from voketag.admin.v1 import auth_pb2_grpc, user_pb2_grpc
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 from voketag.factory.v1 import (
     account_pb2,
@@ -26,7 +27,8 @@ from voketag.factory.v1 import (
 from voketag.factory.v1 import lifecycle_pb2 as lives
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
-from tests.acceptance.edge.canned_hooks import NOW, Context, Hooks
+from tests.acceptance.edge.canned_hooks import NOW, Context
+from tests.acceptance.edge.canned_people import People
 
 PAGE_POLICY = "default-src 'self'"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -52,7 +54,7 @@ class Canned(
     account_pb2_grpc.AccountServiceServicer,
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
-    Hooks,
+    People,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
@@ -365,6 +367,10 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         webhook_pb2_grpc.add_WebhookServiceServicer_to_server,
     ),
     "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
+    "admin": (
+        user_pb2_grpc.add_UserServiceServicer_to_server,
+        auth_pb2_grpc.add_AuthServiceServicer_to_server,
+    ),
 }
 
 

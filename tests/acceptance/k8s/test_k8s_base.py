@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from admin.config import AdminSettings
 from anchor.config import ServeSettings, SubmitSettings
 from factory.config import FactorySettings, WorkerSettings
 from mesh.config import LogSettings, OwnerSettings, Settings
@@ -29,9 +30,11 @@ SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "factory-worker": (WorkerSettings,),
     "anchor": (ServeSettings,),
     "anchor-submitter": (SubmitSettings,),
+    "admin": (AdminSettings,),
     "migrate-scan": (OwnerSettings, LogSettings),
     "migrate-factory": (OwnerSettings, LogSettings),
     "migrate-anchor": (OwnerSettings, LogSettings),
+    "migrate-admin": (OwnerSettings, LogSettings),
     "edge": (),
 }
 Object = dict[str, Any]

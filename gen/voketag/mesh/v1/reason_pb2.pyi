@@ -102,6 +102,26 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
     REASON_TRANSACTION_NOT_FOUND: _Reason.ValueType  # 42
     """No anchoring transaction has this hash. NOT_FOUND."""
+    REASON_LOGIN_REFUSED: _Reason.ValueType  # 51
+    """The email or the password is wrong, or the person is kept out. UNAUTHENTICATED."""
+    REASON_LOGIN_LOCKED: _Reason.ValueType  # 52
+    """Too many failures with this email or from this address; google.rpc.RetryInfo says when to come back.
+    RESOURCE_EXHAUSTED.
+    """
+    REASON_USER_NOT_FOUND: _Reason.ValueType  # 53
+    """No such person. NOT_FOUND."""
+    REASON_EMAIL_TAKEN: _Reason.ValueType  # 54
+    """Somebody has this email already. ALREADY_EXISTS."""
+    REASON_LAST_ADMIN: _Reason.ValueType  # 55
+    """There would be no active admin left. FAILED_PRECONDITION."""
+    REASON_OWN_RIGHTS: _Reason.ValueType  # 56
+    """Nobody changes their own rights. PERMISSION_DENIED."""
+    REASON_PASSWORD_REFUSED: _Reason.ValueType  # 57
+    """The password is too easy to guess; `why` in the metadata says it. INVALID_ARGUMENT."""
+    REASON_RESET_INVALID: _Reason.ValueType  # 58
+    """The token to choose a password is unknown, used up or too old. FAILED_PRECONDITION."""
+    REASON_USER_STATE_CONFLICT: _Reason.ValueType  # 59
+    """The person is in a state that does not allow this. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -188,4 +208,24 @@ REASON_ANCHOR_STATE_CONFLICT: Reason.ValueType  # 41
 """The anchor is in a state that does not allow this. FAILED_PRECONDITION."""
 REASON_TRANSACTION_NOT_FOUND: Reason.ValueType  # 42
 """No anchoring transaction has this hash. NOT_FOUND."""
+REASON_LOGIN_REFUSED: Reason.ValueType  # 51
+"""The email or the password is wrong, or the person is kept out. UNAUTHENTICATED."""
+REASON_LOGIN_LOCKED: Reason.ValueType  # 52
+"""Too many failures with this email or from this address; google.rpc.RetryInfo says when to come back.
+RESOURCE_EXHAUSTED.
+"""
+REASON_USER_NOT_FOUND: Reason.ValueType  # 53
+"""No such person. NOT_FOUND."""
+REASON_EMAIL_TAKEN: Reason.ValueType  # 54
+"""Somebody has this email already. ALREADY_EXISTS."""
+REASON_LAST_ADMIN: Reason.ValueType  # 55
+"""There would be no active admin left. FAILED_PRECONDITION."""
+REASON_OWN_RIGHTS: Reason.ValueType  # 56
+"""Nobody changes their own rights. PERMISSION_DENIED."""
+REASON_PASSWORD_REFUSED: Reason.ValueType  # 57
+"""The password is too easy to guess; `why` in the metadata says it. INVALID_ARGUMENT."""
+REASON_RESET_INVALID: Reason.ValueType  # 58
+"""The token to choose a password is unknown, used up or too old. FAILED_PRECONDITION."""
+REASON_USER_STATE_CONFLICT: Reason.ValueType  # 59
+"""The person is in a state that does not allow this. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

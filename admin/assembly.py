@@ -1,0 +1,95 @@
+"""The server out of its parts, and the command that makes the first admin."""
+
+import os
+from contextlib import AsyncExitStack
+from typing import Any
+
+from voketag.admin.v1 import auth_pb2, auth_pb2_grpc, user_pb2, user_pb2_grpc
+
+from admin.auth_service import AuthService
+from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, secret_bytes
+from admin.first_admin import Maker
+from admin.lockout import Lockout
+from admin.logins import Logins
+from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
+from admin.passwords import Cost, Passwords
+from admin.resets import Resets
+from admin.sessions import Sessions
+from admin.store import Store
+from admin.tokens import AccessTokens, TokenKeys
+from admin.upkeep import Upkeep
+from admin.user_service import UserService
+from admin.users import User, Users
+from mesh import database
+from mesh.clock import Clock, SystemClock, new_id
+from mesh.identity import ServiceAuthenticator
+from mesh.limits import Limiter, LocalLimiter
+from mesh.paging import PageTokens
+from mesh.policy import SERVICE, USER
+from mesh.server import Server, ServerParts
+from mesh.user_tokens import UserAuthenticator
+
+
+def mailer(settings: MailSettings) -> Mailer:
+    """Where mail goes."""
+    if settings.mail_folder is not None:
+        return FileMailer(settings.mail_folder, settings.mail_from, new_id=new_id)
+    assert settings.smtp_host is not None
+    password = settings.smtp_password.get_secret_value() if settings.smtp_password else None
+    server = SmtpServer(settings.smtp_host, settings.smtp_port, settings.smtp_user, password, settings.smtp_tls)
+    return SmtpMailer(server, settings.mail_from)
+
+
+def cost(settings: HashSettings) -> Cost:
+    """What a hash costs."""
+    return Cost(settings.argon2_memory_kib, settings.argon2_passes)
+
+
+class AdminServer:
+    """Everything between the settings and the server; `limiter` and `clock` are what tests replace."""
+
+    def __init__(self, settings: AdminSettings, pool: Any, *, clock: Clock, limiter: Limiter) -> None:
+        store, keys = Store(pool), TokenKeys.from_json(settings.user_keys.get_secret_value())
+        passwords = Passwords(os.urandom, cost(settings), at_once=settings.hashes_at_once)
+        self.resets = Resets(store, passwords, mailer(settings), clock, random_bytes=os.urandom)
+        self.upkeep = Upkeep(store, clock)
+        sessions = Sessions(store, AccessTokens(keys, clock), clock, new_id=new_id, random_bytes=os.urandom)
+        pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
+        users = Users(store, self.resets, pages, clock, new_id=new_id)
+        logins = Logins(store, passwords, Lockout(store, clock), sessions, clock=clock)
+        auth = AuthService(logins, sessions, self.resets, users, keys=keys)
+        self.server = Server(
+            ServerParts(
+                settings=settings,
+                contracts=[user_pb2, auth_pb2],
+                register=[
+                    (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
+                    (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
+                ],
+                authenticators={
+                    USER: UserAuthenticator(keys.jwks(), clock),
+                    SERVICE: ServiceAuthenticator(settings.jwks, "admin", clock),
+                },
+                limiter=limiter,
+                checks={"PostgreSQL": lambda: database.check(pool)},
+                tracing=settings.otlp_endpoint is not None,
+            )
+        )
+
+
+async def serve(settings: AdminSettings) -> None:
+    """Serves until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL is away at start."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(await database.connect(settings, schema="admin"))
+        parts = AdminServer(settings, pool, clock=clock, limiter=LocalLimiter(clock))
+        await stack.enter_async_context(parts.resets.answering())
+        await stack.enter_async_context(parts.upkeep.going_on())
+        await parts.server.run()
+
+
+async def create(settings: CreateSettings, *, email: str, name: str, password: str) -> User:
+    """An admin. Raises EmailTaken, PasswordRefused, ValidationFailed, DependencyUnavailable."""
+    async with await database.connect(settings, schema="admin") as pool:
+        maker = Maker(Store(pool), Passwords(os.urandom, cost(settings)), SystemClock(), new_id)
+        return await maker.create(email, name, password)

@@ -1,0 +1,73 @@
+"""Settings of Admin's processes; loaded in `__main__` alone."""
+
+import base64
+import binascii
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from admin.tokens import TokenKeys
+from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings
+
+MIN_SECRET_BYTES = 32
+
+
+def secret_bytes(text: str) -> bytes:
+    """The secret out of its base64. Raises ValueError, which quotes nothing, when it is none of at least 32 bytes."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) < MIN_SECRET_BYTES:
+        raise ValueError(f"is not base64 of at least {MIN_SECRET_BYTES} bytes")
+    return raw
+
+
+class HashSettings(Settings):
+    """What a password hash costs (Argon2id); after a change passwords are hashed anew at the next login."""
+
+    argon2_memory_kib: int = Field(default=19_456, ge=8, le=1_048_576)
+    argon2_passes: int = Field(default=2, ge=1, le=100)
+
+
+class MailSettings(Settings):
+    """Where mail goes: to a server, or into a folder that people look into, as in the local mesh."""
+
+    mail_folder: Path | None = Field(default=None, description="each mail becomes a file here, mode 0600")
+    mail_from: str = Field(default="VokeTag <no-reply@voketag.com>")
+    smtp_host: str | None = None
+    smtp_port: int = Field(default=587, ge=1, le=65535)
+    smtp_user: str | None = None
+    smtp_password: SecretStr | None = None
+    smtp_tls: bool = Field(default=True, description="STARTTLS, with the server's certificate checked")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "MailSettings":
+        if (self.mail_folder is None) == (self.smtp_host is None):
+            raise ValueError("either SMTP_HOST or MAIL_FOLDER is needed")
+        return self
+
+
+class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings):
+    """Settings of `python -m admin`."""
+
+    jwks: str = Field(description="public keys of every service, as a JWKS document")
+    user_keys: SecretStr = Field(description="what access tokens are signed under, as TokenKeys.from_json reads it")
+    page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")
+    hashes_at_once: int = Field(default=2, ge=1, le=64, description="passwords hashed at the same time in one process")
+
+    @field_validator("user_keys")
+    @classmethod
+    def _keys_readable(cls, value: SecretStr) -> SecretStr:
+        TokenKeys.from_json(value.get_secret_value())
+        return value
+
+    @field_validator("page_key")
+    @classmethod
+    def _secret_readable(cls, value: SecretStr) -> SecretStr:
+        secret_bytes(value.get_secret_value())
+        return value
+
+
+class CreateSettings(LogSettings, DatabaseSettings, HashSettings):
+    """Settings of `python -m admin create`."""
