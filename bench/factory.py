@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +24,7 @@ import grpc
 import uvloop
 from voketag.factory.v1 import factory_pb2, factory_pb2_grpc, table_pb2, table_pb2_grpc
 
+from bench.processes import cpu_seconds, family_cpu
 from factory.importing import check_rows
 from factory.issuing import Rows, Tree
 from factory.minting import COLUMNS, Minter, Tokens, raw_uuid7
@@ -55,21 +56,6 @@ class Spent:
     server_cpu: float
     server_peak: int
     database_cpu: float
-
-
-def cpu_seconds(pid: int, *, children: bool = False) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12]) + (int(fields[13]) + int(fields[14]) if children else 0)
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def database_cpu(postmaster: int) -> float:
-    """Of the postmaster, its living children and its dead ones."""
-    total = cpu_seconds(postmaster, children=True)
-    for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
-        with suppress(FileNotFoundError):  # it ended meanwhile
-            total += cpu_seconds(int(child))
-    return total
 
 
 def peak_kib(pid: int | str = "self") -> int:
@@ -199,7 +185,7 @@ async def measured_import(on: Ground, postmaster: int, count: int) -> Spent:
     async with server(on) as (door, child):
         _, key = await door.new_factory()
         assert child.pid is not None
-        server_cpu, postgres_cpu = cpu_seconds(child.pid), database_cpu(postmaster)
+        server_cpu, postgres_cpu = cpu_seconds(child.pid), family_cpu(postmaster)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -218,7 +204,7 @@ async def measured_import(on: Ground, postmaster: int, count: int) -> Spent:
             client_peak,
             cpu_seconds(child.pid) - server_cpu,
             peak_kib(child.pid),
-            database_cpu(postmaster) - postgres_cpu,
+            family_cpu(postmaster) - postgres_cpu,
         )
 
 

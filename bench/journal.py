@@ -5,7 +5,6 @@ PostgreSQL and Valkey are durable as they are in the local mesh; the ledger is t
 """
 
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
@@ -19,6 +18,7 @@ import asyncpg
 import uvloop
 from redis.asyncio import Redis
 
+from bench.processes import family_cpu
 from mesh.local.postgres import PostgresServer
 from mesh.migrate import ensure_roles
 from scan.journal import COLUMNS
@@ -48,14 +48,6 @@ async def worlds(folder: Path) -> AsyncIterator[tuple[World, PostgresServer]]:
     finally:
         await valkey.stop()
         await postgres.stop()
-
-
-def cpu_seconds(pid: int) -> float:
-    """Of a process, its children, and those of them that have ended."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    own = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    return own + sum(cpu_seconds(int(child)) for child in children)
 
 
 async def until_offset(owner: "asyncpg.Connection[Any]", last: str) -> None:
@@ -92,10 +84,10 @@ async def racing(world: World, postgres: PostgresServer, count: int) -> None:
             async with world.owner() as other, other.transaction():
                 await other.execute("SELECT FROM scan.stream_offset FOR UPDATE")  # holds the writer up
                 last = await fill(world, count)
-                cpu, begun = [cpu_seconds(pid) for pid in pids], time.perf_counter()
+                cpu, begun = [family_cpu(pid) for pid in pids], time.perf_counter()
             await until_offset(owner, last)
             rates["journal"].append(count / (time.perf_counter() - begun))
-            spent.append([(cpu_seconds(pid) - before) / count * 1e6 for pid, before in zip(pids, cpu, strict=True)])
+            spent.append([(family_cpu(pid) - before) / count * 1e6 for pid, before in zip(pids, cpu, strict=True)])
             rates["copy"].append(await copied(owner, count))
     journal, copy = (statistics.median(rates[name]) for name in ("journal", "copy"))
     print(f"journal, one writer, groups of 2,000    {journal:9,.0f} scans/s")
@@ -132,14 +124,14 @@ async def lagging(world: World, seconds: float) -> None:
             *(sys.executable, "-m", "bench.journal", "--feed", world.server.url, str(seconds)),
             stdout=asyncio.subprocess.PIPE,
         )
-        cpu = cpu_seconds(writer.pid)
+        cpu = family_cpu(writer.pid)
         async with world.lanes() as lanes:
             while feeder.returncode is None:
                 lags.append((await Stream(lanes).backlog(0)).seconds)
                 await asyncio.sleep(0.05)
         said, _ = await feeder.communicate()
         await world.until_trimmed()
-        busy = (cpu_seconds(writer.pid) - cpu) / seconds
+        busy = (family_cpu(writer.pid) - cpu) / seconds
     p95 = statistics.quantiles(lags, n=20)[18]
     print(f"{int(said) / seconds:,.0f} scans/s for {seconds:.0f} s: the oldest scan that waits is")
     print(f"  P95 {p95:.2f} s old, at most {max(lags):.2f} s; the writer takes {busy:.0%} of a core")

@@ -21,7 +21,8 @@ import uvloop
 from voketag.factory.v1 import factory_pb2_grpc
 
 from bench.classical import SCHEMA
-from bench.factory import chunk, cpu_seconds, database_cpu, ground, import_products, quantile, server
+from bench.factory import chunk, ground, import_products, quantile, server
+from bench.processes import cpu_seconds, family_cpu
 from mesh.local.process import Child
 from tests.integration.factory.world import Ground
 from tests.servers import free_port
@@ -64,13 +65,13 @@ async def round_of(runner: Runner, postmaster: int) -> Result:
             assert await runner.issue(BATCH) == BATCH
             latencies.append((time.perf_counter() - started) * 1e3)
 
-    before = cpu_seconds(runner.pid), database_cpu(postmaster)
+    before = cpu_seconds(runner.pid), family_cpu(postmaster)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(BATCHES):
             group.create_task(one())
     seconds = time.perf_counter() - started
-    after = cpu_seconds(runner.pid), database_cpu(postmaster)
+    after = cpu_seconds(runner.pid), family_cpu(postmaster)
     started = time.perf_counter()
     assert await runner.issue(LARGE) == LARGE
     products = BATCH * BATCHES

@@ -20,7 +20,8 @@ import uvloop
 from rich.progress import track
 from voketag.factory.v1 import factory_pb2_grpc
 
-from bench.factory import database_cpu, import_products, server
+from bench.factory import import_products, server
+from bench.processes import family_cpu
 from factory.minting import COLUMNS, Minter, raw_uuid7
 from mesh.local.secrets import Secrets
 from tests.databases import Databases
@@ -88,10 +89,10 @@ async def places(folder: Path, millions: int) -> AsyncIterator[tuple[list[Place]
 
 async def measured(place: Place, postmaster: int) -> tuple[float, float]:
     """Products a second, and PostgreSQL's µs a product."""
-    before, started = database_cpu(postmaster), time.perf_counter()
+    before, started = family_cpu(postmaster), time.perf_counter()
     assert await import_products(place.stub, place.metadata, IMPORT) == IMPORT
     seconds = time.perf_counter() - started
-    return IMPORT / seconds, (database_cpu(postmaster) - before) / IMPORT * 1e6
+    return IMPORT / seconds, (family_cpu(postmaster) - before) / IMPORT * 1e6
 
 
 async def main(millions: int) -> None:

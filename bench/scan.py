@@ -8,7 +8,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +16,16 @@ from typing import Any
 import grpc
 import uvloop
 
+from bench.load import address
+from bench.processes import cpu_seconds
+from bench.scanners import bytes_of_products, ground, scanning
 from mesh.local.process import Child
 
-ROOT = Path(__file__).parents[1]
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CLIENTS, CALLERS = 2, 16
 PRODUCTS = 10_000
-"""Each is scanned by a device of its own, a few times in all: the ordinary scan."""
+"""Each is scanned by a device of its own, in a neighbourhood of its own, a few times in all: the ordinary scan."""
 METHODS = {"echo": "/bench.Echo/Echo", "scan": "/voketag.scan.v1.ScanService/Verify"}
-BUDGETS = ("SCAN", "DEVICE", "CODE", "FACTORY")
-GENEROUS = {f"VOKETAG_{budget}_{part}": "1000000" for budget in BUDGETS for part in ("PER_SECOND", "BURST")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +36,6 @@ class Run:
     cpu: float
     p50: float
     p99: float
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def echo(port: int) -> None:
@@ -63,7 +57,7 @@ async def client(target: str, method: str, tokens: Path) -> None:
 
     texts = tokens.read_text().split()
     requests = [scan_pb2.VerifyRequest(token=text).SerializeToString() for text in texts]
-    callers = [(("x-client-address", f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}"),) for n in range(len(texts))]
+    callers = [(("x-client-address", address(number)),) for number in range(len(texts))]
     took: list[float] = []
     async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call: Any = channel.unary_unary(method)
@@ -82,7 +76,7 @@ async def client(target: str, method: str, tokens: Path) -> None:
 
 async def measure(target: str, method: str, tokens: Path, pid: int) -> Run:
     before = cpu_seconds(pid)
-    command = [sys.executable, __file__, "client", target, method, str(tokens)]
+    command = [sys.executable, "-m", "bench.scan", "client", target, method, str(tokens)]
     pipes = [await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE) for _ in range(CLIENTS)]
     outputs = [(await pipe.communicate())[0] for pipe in pipes]
     took = sorted(int(word) for output in outputs for word in output.split())
@@ -91,37 +85,31 @@ async def measure(target: str, method: str, tokens: Path, pid: int) -> Run:
 
 
 async def main(rounds: int) -> None:
-    from tests.fakes.anchor import FakeAnchor
-    from tests.integration.scan.world import Database, Service
-    from tests.servers import start_postgres, start_valkey
-
-    folder = Path(tempfile.mkdtemp(prefix="voketag-bench-"))
-    folder.chmod(0o755)
-    postgres, valkey, anchor = await start_postgres(folder), await start_valkey(folder), FakeAnchor()  # type: ignore[abstract]
-    await anchor.start()
-    database = Database(postgres.dsn())
-    await database.create()
-    batch = await database.batch(PRODUCTS, state="COMPLETED")
-    tokens = folder / "tokens"
-    tokens.write_text("\n".join(batch.tokens))
-    service = Service(folder, database, valkey.url, anchor.target, VOKETAG_LOG_LEVEL="error", **GENEROUS)
-    await service.start()
-    echo_port = service.metrics_port + 1
-    bare = Child("echo", [sys.executable, __file__, "echo", str(echo_port)], log=folder / "echo.log", env=os.environ)
-    await bare.start()
-    pids = {"echo": bare.pid or 0, "scan": service.child.pid or 0}
-    targets = {"echo": f"127.0.0.1:{echo_port}", "scan": service.target}
-    runs: dict[str, list[Run]] = {"echo": [], "scan": []}
-    for _ in range(rounds + 1):
-        for name, results in runs.items():
-            results.append(await measure(targets[name], METHODS[name], tokens, pids[name]))
-            run = results[-1]
-            print(f"{name}: {run.rps:7.0f} rps {run.cpu:6.0f} us CPU/call  P50 {run.p50:5.2f}  P99 {run.p99:6.2f} ms")
+    async with ground() as on, scanning(on) as [service]:
+        batch = await on.database.batch(PRODUCTS, state="COMPLETED")
+        tokens = Path(on.written("tokens", batch.tokens))
+        echo_port, log = service.metrics_port + 1, on.folder / "echo.log"
+        bare = Child("echo", [sys.executable, "-m", "bench.scan", "echo", str(echo_port)], log=log, env=os.environ)
+        await bare.start()
+        pids = {"echo": bare.pid or 0, "scan": service.child.pid or 0}
+        targets = {"echo": f"127.0.0.1:{echo_port}", "scan": service.target}
+        runs: dict[str, list[Run]] = {"echo": [], "scan": []}
+        valkey: list[float] = []
+        for _ in range(rounds + 1):
+            for name, results in runs.items():
+                before = cpu_seconds(on.valkey_pid)
+                results.append(await measure(targets[name], METHODS[name], tokens, pids[name]))
+                run = results[-1]
+                valkey.append((cpu_seconds(on.valkey_pid) - before) / (run.rps * SECONDS) * 1e6)
+                print(
+                    f"{name}: {run.rps:7.0f} rps {run.cpu:6.0f} us CPU/call  P50 {run.p50:5.2f}  P99 {run.p99:6.2f} ms"
+                )
+        kept = await bytes_of_products(on.valkey.url, batch)
+        await bare.stop()
     pairs = list(zip(runs["echo"], runs["scan"], strict=True))[1:]  # the first warms up
     print(f"scan / echo, throughput: {statistics.median(s.rps / e.rps for e, s in pairs):.2f}")
     print(f"scan / echo, CPU a call: {statistics.median(s.cpu / e.cpu for e, s in pairs):.2f}")
-    for stoppable in (service, anchor, valkey, postgres, bare):
-        await stoppable.stop()
+    print(f"Valkey: {statistics.median(valkey[3::2]):.0f} us CPU a scan, {kept:.0f} bytes a product")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.scan import GENEROUS, cpu_seconds
+from bench.load import address
+from bench.processes import cpu_seconds
+from bench.scanners import ground, scanning
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CLIENTS, CALLERS = 2, 16
@@ -41,6 +42,7 @@ async def unary(target: str, texts: list[str]) -> list[float]:
     from voketag.scan.v1 import scan_pb2
 
     requests = [scan_pb2.VerifyRequest(token=text).SerializeToString() for text in texts]
+    callers = [(("x-client-address", address(number)),) for number in range(len(texts))]
     took: list[float] = []
     async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call: Any = channel.unary_unary("/voketag.scan.v1.ScanService/Verify")
@@ -48,7 +50,8 @@ async def unary(target: str, texts: list[str]) -> list[float]:
 
         async def caller(number: int) -> None:
             while (begun := time.perf_counter()) < end:
-                await call(requests[(len(took) * 7 + number) % len(requests)])
+                place = (len(took) * 7 + number * 613) % len(requests)
+                await call(requests[place], metadata=callers[place])
                 took.append(time.perf_counter() - begun)
 
         await asyncio.gather(*[caller(number) for number in range(CALLERS)])
@@ -108,38 +111,25 @@ async def measure(kind: str, target: str, tokens: Path, pid: int) -> Run:
 
 
 async def main(rounds: int) -> None:
-    from tests.fakes.anchor import FakeAnchor
-    from tests.integration.scan.world import Database, Service
-    from tests.servers import start_postgres, start_valkey
-
-    folder = Path(tempfile.mkdtemp(prefix="voketag-bench-"))
-    folder.chmod(0o755)
-    postgres, valkey, anchor = await start_postgres(folder), await start_valkey(folder), FakeAnchor()  # type: ignore[abstract]
-    await anchor.start()
-    database = Database(postgres.dsn())
-    await database.create()
-    tokens = folder / "tokens"
-    tokens.write_text("\n".join((await database.batch(PRODUCTS, state="COMPLETED")).tokens))
-    service = Service(folder, database, valkey.url, anchor.target, **GENEROUS)
-    await service.start()
-    pid = service.child.pid or 0
-    runs: dict[str, list[Run]] = {"unary": [], "stream": []}
-    for _ in range(rounds + 1):
-        for kind, results in runs.items():
-            results.append(await measure(kind, service.target, tokens, pid))
-            run = results[-1]
-            took = f"P50 {run.p50:6.2f}  P99 {run.p99:6.2f} ms a {'chunk' if kind == 'stream' else 'call'}"
-            print(f"{kind:6}: {run.tokens:7.0f} tokens/s {run.cpu:6.1f} us CPU/token  {took}", flush=True)
-    pairs = list(zip(runs["unary"], runs["stream"], strict=True))[1:]  # the first warms up
-    print(f"stream / unary, tokens a second: {statistics.median(s.tokens / u.tokens for u, s in pairs):.2f}")
-    print(f"unary / stream, CPU a token:     {statistics.median(u.cpu / s.cpu for u, s in pairs):.2f}")
-    beside = await started("stream", service.target, tokens, 1)
-    calls = await ended(await started("unary", service.target, tokens, 1))
-    await ended(beside)
-    p50, p99 = calls[len(calls) // 2] / 1e3, calls[len(calls) * 99 // 100] / 1e3
-    print(f"unary beside one stream: P50 {p50:.2f}  P99 {p99:.2f} ms")
-    for stoppable in (service, anchor, valkey, postgres):
-        await stoppable.stop()
+    async with ground() as on, scanning(on) as [service]:
+        batch = await on.database.batch(PRODUCTS, state="COMPLETED")
+        tokens = Path(on.written("tokens", batch.tokens))
+        pid = service.child.pid or 0
+        runs: dict[str, list[Run]] = {"unary": [], "stream": []}
+        for _ in range(rounds + 1):
+            for kind, results in runs.items():
+                results.append(await measure(kind, service.target, tokens, pid))
+                run = results[-1]
+                took = f"P50 {run.p50:6.2f}  P99 {run.p99:6.2f} ms a {'chunk' if kind == 'stream' else 'call'}"
+                print(f"{kind:6}: {run.tokens:7.0f} tokens/s {run.cpu:6.1f} us CPU/token  {took}", flush=True)
+        pairs = list(zip(runs["unary"], runs["stream"], strict=True))[1:]  # the first warms up
+        print(f"stream / unary, tokens a second: {statistics.median(s.tokens / u.tokens for u, s in pairs):.2f}")
+        print(f"stream / unary, tokens a core:   {statistics.median(u.cpu / s.cpu for u, s in pairs):.2f}")
+        beside = await started("stream", service.target, tokens, 1)
+        calls = await ended(await started("unary", service.target, tokens, 1))
+        await ended(beside)
+        p50, p99 = calls[len(calls) // 2] / 1e3, calls[len(calls) * 99 // 100] / 1e3
+        print(f"unary beside one stream: P50 {p50:.2f}  P99 {p99:.2f} ms")
 
 
 if __name__ == "__main__":

@@ -15,25 +15,14 @@ from pathlib import Path
 
 import uvloop
 
-from bench.factory import database_cpu, ground, import_products, quantile, server
+from bench.factory import ground, import_products, quantile, server
+from bench.processes import Spending
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.factory.world import Customer, Ground, eventually, working
 
 AT_ONCE = 4
 FACTORIES = 20
 BATCH = 1_000
-
-
-class Spending:
-    """CPU seconds of a process and its children from now on."""
-
-    def __init__(self, name: str, pid: int) -> None:
-        self.name = name
-        self._pid = pid
-        self._before = database_cpu(pid)
-
-    def seconds(self) -> float:
-        return database_cpu(self._pid) - self._before
 
 
 async def order(customer: Customer, number: int) -> float:
@@ -83,7 +72,7 @@ async def main(seconds: float) -> None:
             customers = [await stack.enter_async_context(door.returning(*key)) for key in keys]
             assert worker.pid is not None
             assert child.pid is not None
-            spent = [Spending("server", child.pid), Spending("worker", worker.pid), Spending("PostgreSQL", postmaster)]
+            spending = Spending({"server": child.pid, "worker": worker.pid, "PostgreSQL": postmaster})
             taken = await orders(customers, seconds)
             at_the_end = await completed(on)
             started = time.perf_counter()
@@ -93,7 +82,7 @@ async def main(seconds: float) -> None:
 
             await eventually(all_completed, within=120)
             rest = time.perf_counter() - started
-            by_process = ", ".join(f"{each.name} {each.seconds() / len(taken) * 1e3:.1f}" for each in spent)
+            by_process = ", ".join(f"{name} {each / len(taken) * 1e3:.1f}" for name, each in spending.seconds().items())
         await anchor.stop()
     print(f"ordered: {len(taken) / seconds * 60:,.0f} batches of {BATCH:,} a minute, for {seconds:.0f} s")
     print(f"each: P50 {quantile(taken, 0.5):.1f}, P95 {quantile(taken, 0.95):.1f} ms, {AT_ONCE} at once")
