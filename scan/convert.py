@@ -54,6 +54,7 @@ def verify_response(answer: Answer, *, explain: bool = False) -> scan_pb2.Verify
     response.scan_count = min(seen.count, MOST_SCANS)
     if seen.first_at is not None:
         response.first_scanned_at.CopyFrom(timestamp(seen.first_at))
+        response.first_country_code = seen.first_country
     response.checked_at.CopyFrom(timestamp(answer.checked_at))
     if answer.assessment is not None:
         response.risk.CopyFrom(risk(answer.assessment, explain=explain))
@@ -115,6 +116,7 @@ def lookup_response(answer: Answer) -> scan_pb2.LookupTagResponse:
         product=product_card(answer.card) if answer.card is not None else None,
         scan_count=min(seen.count, MOST_SCANS),
         first_scanned_at=timestamp(seen.first_at) if seen.first_at is not None else None,
+        first_country_code=seen.first_country,
         checked_at=timestamp(answer.checked_at),
         risk=risk(answer.assessment, explain=False) if answer.assessment is not None else None,
     )

@@ -14,24 +14,29 @@ from scan.factors import Activity, Batch, Facts, ProductState, Reports
 from scan.sessions import Place, pattern, unpack
 
 MICROSECONDS = 1_000_000
-PRODUCT = struct.Struct(">QQIIHH")
+PRODUCT = struct.Struct(">QQIIHHH")
 BATCH = struct.Struct(">III")
-HEAD = struct.Struct(">QQIIHHHHHHHHHHIII")
+HEAD = struct.Struct(">QQIIHHHHHHHHHHIIIH")
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Scans of a code so far, the one under way included if it is one; when the first was, None before it."""
+    """Scans of a code so far, the one under way included if it is one; when the first was, None before it.
+
+    `first_country` is where, ISO 3166-1 alpha-2, '' when it is not known.
+    """
 
     count: int
     first_at: datetime | None
+    first_country: str = ""
 
 
 class Counts(NamedTuple):
     """What was counted, the scan under way included; times in microseconds since 1970.
 
     What a device and its address prefix (`source`) did lately, and the batch around the product, are told number by
-    number as `Activity` and `Batch` have them: a scan that is ordinary needs no more. `sessions` are packed as
+    number as `Activity` and `Batch` have them: a scan that is ordinary needs no more. `first_country` are the two ASCII
+    letters of where the first scan came from as a number, 0 when that is not known. `sessions` are packed as
     `scan.sessions.pack` says; none when the caller was not known. Without a scan (`during_scan`) nobody was active.
     """
 
@@ -52,6 +57,7 @@ class Counts(NamedTuple):
     batch_products: int
     batch_abroad: int
     batch_sessions: int
+    first_country: int
     sessions: bytes
     during_scan: bool
 
@@ -65,10 +71,10 @@ class Counts(NamedTuple):
     @classmethod
     def kept(cls, now: int, product: bytes | None, batch: bytes | None) -> Self:
         """Out of what Valkey keeps of a product and its batch, None where nothing is kept yet."""
-        first, _, scans, opened, *reports = PRODUCT.unpack_from(product) if product else (0,) * 6
+        first, _, scans, opened, open_, confirmed, country = PRODUCT.unpack_from(product) if product else (0,) * 7
         sessions = product[PRODUCT.size :] if product else b""
         around = BATCH.unpack(batch) if batch else (0, 0, 0)
-        return cls._make((now, first, scans, opened, *reports, *(0,) * 8, *around, sessions, False))
+        return cls._make((now, first, scans, opened, open_, confirmed, *(0,) * 8, *around, country, sessions, False))
 
     @property
     def reports(self) -> Reports:
@@ -93,7 +99,10 @@ class Counts(NamedTuple):
     @property
     def history(self) -> History:
         """The scans of the code."""
-        return History(self.scans, datetime.fromtimestamp(self.first / MICROSECONDS, UTC) if self.first else None)
+        if not self.first:
+            return History(self.scans, None)
+        country = self.first_country.to_bytes(2).decode() if self.first_country else ""
+        return History(self.scans, datetime.fromtimestamp(self.first / MICROSECONDS, UTC), country)
 
 
 class Circumstances(NamedTuple):

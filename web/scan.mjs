@@ -80,6 +80,7 @@ function sayHistory(answer, { texts, months }) {
     put("count", answer.scanCount);
     put("scans", texts[answer.scanCount === 1 ? "history.one" : "history.other"]);
     put("first", date(first, texts.date, months)).dateTime = answer.firstScannedAt;
+    put("region", answer.firstCountryCode ? `, ${answer.firstCountryCode}` : "");
   }
   if (!answer.recorded) note(["unrecorded"]);
   else note(answer.firstScan ? ["first", "counted"] : ["counted"]);

@@ -14,8 +14,8 @@ local KEPT, PER_SOURCE = 24, 3
 local SCAN_KEYS, SCAN_ARGS, SHARED_KEYS, LIMITS = 5, 4, 2, 4
 
 -- A product: first scan and theoretical arrival time of the next one in microseconds, scans, sessions ever opened,
--- reports open and confirmed; then its last sessions, oldest first.
-local PRODUCT, PRODUCT_BYTES = '>I8I8I4I4I2I2', 28
+-- reports open and confirmed, the country of the first scan; then its last sessions, oldest first.
+local PRODUCT, PRODUCT_BYTES = '>I8I8I4I4I2I2I2', 30
 -- A session: its last scan in seconds, device, source, country, cell.
 local SESSION, SESSION_BYTES = '>I4I4I2I2I2', 14
 -- A device or an address prefix: theoretical arrival time, minute, hour, scans in either, changes of product, bad tags,
@@ -27,8 +27,9 @@ local BATCH, BATCH_BYTES = '>I4I4I4', 12
 local WHO = '>BI4I2I2I2I2'
 local KNOWS_CALLER, KNOWS_CARD, KNOWS_PLACE = 1, 2, 4
 -- What a scan is told: time and first scan in microseconds, scans, sessions ever opened, reports open and confirmed, then
--- minute, hour, changes and bad tags of the device and of the source, the batch; the product's sessions follow.
-local TOLD = '>I8I8I4I4I2I2I2I2I2I2I2I2I2I2I4I4I4'
+-- minute, hour, changes and bad tags of the device and of the source, the batch, the country of the first scan; the
+-- product's sessions follow.
+local TOLD = '>I8I8I4I4I2I2I2I2I2I2I2I2I2I2I4I4I4I2'
 
 local function now_in_microseconds()
   local time = server.call('TIME')
@@ -48,18 +49,18 @@ end
 local function read_product(key)
   local value = server.call('GET', key)
   if not value then
-    return {first = 0, arrival = 0, scans = 0, opened = 0, open = 0, confirmed = 0, sessions = ''}
+    return {first = 0, arrival = 0, scans = 0, opened = 0, open = 0, confirmed = 0, country = 0, sessions = ''}
   end
-  local first, arrival, scans, opened, open, confirmed = struct.unpack(PRODUCT, value)
+  local first, arrival, scans, opened, open, confirmed, country = struct.unpack(PRODUCT, value)
   local sessions = string.sub(value, PRODUCT_BYTES + 1)
   return {
     first = first, arrival = arrival, scans = scans, opened = opened, open = open, confirmed = confirmed,
-    sessions = sessions
+    country = country, sessions = sessions
   }
 end
 
 local function write_product(key, p)
-  local head = struct.pack(PRODUCT, p.first, p.arrival, p.scans, p.opened, p.open, p.confirmed)
+  local head = struct.pack(PRODUCT, p.first, p.arrival, p.scans, p.opened, p.open, p.confirmed, p.country)
   server.call('SET', key, head .. p.sessions)
 end
 
@@ -180,7 +181,7 @@ local function count(keys, args, budgets, shared, now)
   local product_number = struct.unpack('>I4', args[2], 13)
   product.scans = product.scans + 1
   if product.first == 0 then
-    product.first = now
+    product.first, product.country = now, country
   end
   local opened = false
   if knows_caller then
@@ -205,7 +206,7 @@ local function count(keys, args, budgets, shared, now)
   local e, f, g, h = activity(source)
   local told = struct.pack(
     TOLD, now, product.first, product.scans, product.opened, product.open, product.confirmed,
-    a, b, c, d, e, f, g, h, products, away, sessions) .. product.sessions
+    a, b, c, d, e, f, g, h, products, away, sessions, product.country) .. product.sessions
   server.call('XADD', shared[1], '*', 'e', args[1], 'p', args[2], 's', args[4], 'c', told)
   return told
 end

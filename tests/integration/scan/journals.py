@@ -53,7 +53,7 @@ def envelope(*, counts: int | None = 1, event_id: bytes | None = None, **said: A
         "facts": {"verdict": 1} | UNEVENTFUL.to_dict(blocked=False),
     }
     text = Said(**(fields | said)).to_json()
-    told = HEAD.pack(1, 1, counts, 1, *[0] * 13) if counts else NO_COUNTS
+    told = HEAD.pack(1, 1, counts, 1, *[0] * 14) if counts else NO_COUNTS
     return Envelope(event_id or new_id().bytes, new_id().bytes, text, told)
 
 

@@ -105,6 +105,7 @@ class Model:
         self.products: dict[bytes, Product] = defaultdict(Product)
         self.callers: dict[bytes, CallerKey] = defaultdict(CallerKey)
         self.batches: dict[bytes, BatchKey] = defaultdict(BatchKey)
+        self.first_countries: dict[bytes, str] = {}
 
     def agrees(self, sighting: Sighting, counts: Counts) -> None:
         assert sighting.caller.device is not None
@@ -113,6 +114,8 @@ class Model:
         device, source = int.from_bytes(sighting.caller.device[:4]), int.from_bytes(sighting.caller.source[:2])
         seen = self.products[sighting.product_id].scan(second, ModelCaller(device, source, place))
         assert (counts.scans, counts.opened) == (seen.scans, seen.opened)
+        first_country = self.first_countries.setdefault(sighting.product_id, place.country if place else "")
+        assert counts.history.first_country == first_country
         assert [session[1:] for session in unpack(counts.sessions)] == [session[1:] for session in seen.sessions]
         number = int.from_bytes(sighting.product_id[12:])
         assert counts.device == self.callers[sighting.caller.device].scan(second, number)

@@ -47,7 +47,7 @@ def counted(draw: st.DrawFn) -> Counts:
     reports = draw(st.sampled_from([(0, 0), (0, 0), (0, 0), (1, 0), (0, 1)]))
     batch = draw(st.sampled_from([(0, 0, 0), (30, 20, 40)]))
     sessions = draw(SESSIONS)
-    head = NOW, NOW - 9, draw(st.integers(1, 5)), len(sessions), *reports, *device, *source, *batch
+    head = NOW, NOW - 9, draw(st.integers(1, 5)), len(sessions), *reports, *device, *source, *batch, 0
     return Counts._make((*head, pack(sessions), draw(st.sampled_from([True, True, True, False]))))
 
 
@@ -71,5 +71,5 @@ def test_an_ordinary_scan_is_told_at_a_glance(sessions: list[Session], weights: 
     known = Circumstances(True, ProductState.SHIPPED, False, "BR", here.place)
     quiet = 1, 2, 0, 0
     packed = pack([here] * (len(sessions) % 3 + 1))
-    counts = Counts._make((NOW, NOW - 9, 7, 1, 0, 0, *quiet, *quiet, 30, 0, 40, packed, True))
+    counts = Counts._make((NOW, NOW - 9, 7, 1, 0, 0, *quiet, *quiet, 30, 0, 40, 0, packed, True))
     assert Glance(weights).tell(known, counts) is not None

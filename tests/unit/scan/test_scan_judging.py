@@ -12,7 +12,7 @@ from scan.sessions import Place, Session, pack
 
 NOW = 1_795_399_131_437_000
 SESSIONS = [Session(NOW // 1_000_000 - 60 * n, n, n, Place("BR", 12_127 + n)) for n in range(24, 0, -1)]
-TOLD = HEAD.pack(NOW, NOW - 1, 30, 24, 2, 1, *(1, 2, 3, 4), *(5, 6, 7, 8), *(40, 10, 60)) + pack(SESSIONS)
+TOLD = HEAD.pack(NOW, NOW - 1, 30, 24, 2, 1, *(1, 2, 3, 4), *(5, 6, 7, 8), *(40, 10, 60), 0) + pack(SESSIONS)
 ABROAD = Circumstances(True, ProductState.SOLD, False, "BR", Place("US", 20_000))
 
 

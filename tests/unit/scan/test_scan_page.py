@@ -99,7 +99,7 @@ def answered(
 
 
 CASES: dict[str, Answer | None] = {
-    "genuine": answered(history=History(3, NOW)),
+    "genuine": answered(history=History(3, NOW, "PT")),
     "first": answered("PENDING", history=History(0, None)),
     "cancelled": answered("CANCELLED", history=History(1, NOW)),
     "revoked": answered(key=KeyState.REVOKED, history=History(1, NOW)),
@@ -107,6 +107,15 @@ CASES: dict[str, Answer | None] = {
     "unknown": Answer(UNKNOWN, None, None, NOW),
     "malformed": None,
 }
+
+
+def test_first_scan_is_told_with_its_country_where_that_is_known() -> None:
+    def region(case: str) -> str:
+        page = PAGE.write(CODE, CASES[case], LANGUAGES["en"]).decode()
+        return page.partition('<span data-say="region">')[2].partition("</span>")[0]
+
+    assert region("genuine") == ", PT"
+    assert region("cancelled") == ""
 
 
 @pytest.mark.parametrize("language", LANGUAGES.values(), ids=list(LANGUAGES))

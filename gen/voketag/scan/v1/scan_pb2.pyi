@@ -481,6 +481,7 @@ class VerifyResponse(_message.Message):
     FIRST_SCAN_FIELD_NUMBER: _builtins.int
     SCAN_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_SCANNED_AT_FIELD_NUMBER: _builtins.int
+    FIRST_COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     CHECKED_AT_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     RECORDED_FIELD_NUMBER: _builtins.int
@@ -493,6 +494,8 @@ class VerifyResponse(_message.Message):
     """True when this is the first scan of this code."""
     scan_count: _builtins.int
     """Scans of this code so far, this one included; 0 when not checked."""
+    first_country_code: _builtins.str
+    """The country of the first scan, ISO 3166-1 alpha-2; empty when it is not known."""
     recorded: _builtins.bool
     """True when the scan is on record. Scans of codes that are not ours are not recorded, nor are any while both Valkey and
     PostgreSQL are away.
@@ -529,6 +532,7 @@ class VerifyResponse(_message.Message):
         first_scan: _builtins.bool = ...,
         scan_count: _builtins.int = ...,
         first_scanned_at: _timestamp_pb2.Timestamp | None = ...,
+        first_country_code: _builtins.str = ...,
         checked_at: _timestamp_pb2.Timestamp | None = ...,
         risk: Global___Risk | None = ...,
         recorded: _builtins.bool = ...,
@@ -536,7 +540,7 @@ class VerifyResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "recorded", b"recorded", "risk", b"risk", "scan_count", b"scan_count", "scan_id", b"scan_id", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_country_code", b"first_country_code", "first_scan", b"first_scan", "first_scanned_at", b"first_scanned_at", "product", b"product", "recorded", b"recorded", "risk", b"risk", "scan_count", b"scan_count", "scan_id", b"scan_id", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -748,6 +752,7 @@ class LookupTagResponse(_message.Message):
     PRODUCT_FIELD_NUMBER: _builtins.int
     SCAN_COUNT_FIELD_NUMBER: _builtins.int
     FIRST_SCANNED_AT_FIELD_NUMBER: _builtins.int
+    FIRST_COUNTRY_CODE_FIELD_NUMBER: _builtins.int
     CHECKED_AT_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
@@ -756,6 +761,8 @@ class LookupTagResponse(_message.Message):
     """True when a part of us was away and the verdict rests on less than usual."""
     scan_count: _builtins.int
     """Scans of this code so far; 0 when there was none or they were not checked."""
+    first_country_code: _builtins.str
+    """The country of the first scan, ISO 3166-1 alpha-2; empty when it is not known."""
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Check]:
         """Every check, in the order they were made, with what was not checked."""
@@ -785,12 +792,13 @@ class LookupTagResponse(_message.Message):
         product: Global___ProductCard | None = ...,
         scan_count: _builtins.int = ...,
         first_scanned_at: _timestamp_pb2.Timestamp | None = ...,
+        first_country_code: _builtins.str = ...,
         checked_at: _timestamp_pb2.Timestamp | None = ...,
         risk: Global___Risk | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checked_at", b"checked_at", "checks", b"checks", "degraded", b"degraded", "first_country_code", b"first_country_code", "first_scanned_at", b"first_scanned_at", "product", b"product", "risk", b"risk", "scan_count", b"scan_count", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
