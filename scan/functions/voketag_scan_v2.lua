@@ -4,8 +4,9 @@
 -- meaning is another version, so that processes of two releases can share one server. The reference in plain Python is
 -- tests/simulation/counters.py, and what the counts mean is said in scan/sessions.py and scan/factors.py.
 --
--- Every value is one string of packed numbers, big-endian: a key costs its bytes and little more, and is one GET and one
--- SET whatever it counts.
+-- Every value is one string of packed numbers, big-endian: a key costs its bytes and little more. A call reads all of its
+-- keys at once and writes each that changed once, however many of its scans touch it: a call from here costs Valkey more
+-- than what it calls.
 
 local MICROSECONDS = 1000000
 local DAY, HOUR, MINUTE = 86400, 3600, 60
@@ -31,14 +32,19 @@ local KNOWS_CALLER, KNOWS_CARD, KNOWS_PLACE = 1, 2, 4
 -- product's sessions follow.
 local TOLD = '>I8I8I4I4I2I2I2I2I2I2I2I2I2I2I4I4I4I2'
 
+-- server.call, which there is only once a function runs.
+local call
+
 local function now_in_microseconds()
-  local time = server.call('TIME')
+  local time = call('TIME')
   return time[1] * MICROSECONDS + time[2]
 end
 
 -- GCRA by virtual scheduling (ATM Forum TM 4.0): microseconds to wait, 0 within the budget, and the next arrival time.
 local function take(arrival, now, interval, burst)
-  arrival = math.max(arrival, now)
+  if arrival < now then
+    arrival = now
+  end
   local wait = arrival - now - (burst - 1) * interval
   if wait > 0 then
     return wait, arrival
@@ -46,54 +52,68 @@ local function take(arrival, now, interval, burst)
   return 0, arrival + interval
 end
 
-local function read_product(key)
-  local value = server.call('GET', key)
+local function unpack_product(value)
   if not value then
     return {first = 0, arrival = 0, scans = 0, opened = 0, open = 0, confirmed = 0, country = 0, sessions = ''}
   end
   local first, arrival, scans, opened, open, confirmed, country = struct.unpack(PRODUCT, value)
-  local sessions = string.sub(value, PRODUCT_BYTES + 1)
   return {
     first = first, arrival = arrival, scans = scans, opened = opened, open = open, confirmed = confirmed,
-    country = country, sessions = sessions
+    country = country, sessions = string.sub(value, PRODUCT_BYTES + 1)
   }
 end
 
-local function write_product(key, p)
-  local head = struct.pack(PRODUCT, p.first, p.arrival, p.scans, p.opened, p.open, p.confirmed, p.country)
-  server.call('SET', key, head .. p.sessions)
+local function pack_product(p)
+  return struct.pack(PRODUCT, p.first, p.arrival, p.scans, p.opened, p.open, p.confirmed, p.country) .. p.sessions
 end
 
-local function read_caller(key, second)
-  local value = server.call('GET', key)
-  local c = {arrival = 0, minute = 0, hour = 0, in_minute = 0, in_hour = 0, changes = 0, bad_tags = 0, last = 0}
-  if value then
-    c.arrival, c.minute, c.hour, c.in_minute, c.in_hour, c.changes, c.bad_tags, c.last = struct.unpack(CALLER, value)
-  end
+local function unpack_caller(value, second)
   local hour, minute = math.floor(second / HOUR), math.floor(second / MINUTE)
-  if c.hour ~= hour then
-    c.hour, c.in_hour, c.changes, c.bad_tags, c.last = hour, 0, 0, 0, 0
+  if not value then
+    return {
+      arrival = 0, minute = minute, hour = hour, in_minute = 0, in_hour = 0, changes = 0, bad_tags = 0, last = 0
+    }
   end
-  if c.minute ~= minute then
-    c.minute, c.in_minute = minute, 0
+  local arrival, its_minute, its_hour, in_minute, in_hour, changes, bad_tags, last = struct.unpack(CALLER, value)
+  if its_hour ~= hour then
+    in_hour, changes, bad_tags, last = 0, 0, 0, 0
   end
-  return c
+  if its_minute ~= minute then
+    in_minute = 0
+  end
+  return {
+    arrival = arrival, minute = minute, hour = hour, in_minute = in_minute, in_hour = in_hour, changes = changes,
+    bad_tags = bad_tags, last = last
+  }
 end
 
 local function write_caller(key, c)
   local value = struct.pack(
     CALLER, c.arrival, c.minute, c.hour, c.in_minute, c.in_hour, c.changes, c.bad_tags, c.last)
-  server.call('SET', key, value, 'EX', HOUR + MINUTE)
+  call('SET', key, value, 'EX', HOUR + MINUTE)
 end
 
-local function more(count, by)
-  return math.min(count + by, MOST)
+local function unpack_batch(value)
+  if not value then
+    return {products = 0, away = 0, sessions = 0}
+  end
+  local products, away, sessions = struct.unpack(BATCH, value)
+  return {products = products, away = away, sessions = sessions}
+end
+
+local function unpack_tenant(value)
+  return {arrival = tonumber(value or 0)}
+end
+
+local function more(count)
+  return count < MOST and count + 1 or MOST
 end
 
 local function count_caller(c, product)
-  c.in_minute, c.in_hour = more(c.in_minute, 1), more(c.in_hour, 1)
+  c.changed = true
+  c.in_minute, c.in_hour = more(c.in_minute), more(c.in_hour)
   if c.last ~= 0 and c.last ~= product then
-    c.changes = more(c.changes, 1)
+    c.changes = more(c.changes)
   end
   c.last = product
 end
@@ -126,123 +146,163 @@ local function count_session(p, second, device, source, country, cell)
   return true
 end
 
-local function count_batch(key, opened, first, abroad)
-  local value = server.call('GET', key)
-  local products, away, sessions = 0, 0, 0
-  if value then
-    products, away, sessions = struct.unpack(BATCH, value)
-  end
-  if opened then
-    sessions = sessions + 1
-    if first then
-      products = products + 1
-      if abroad then
-        away = away + 1
-      end
+local function count_batch(b, first, abroad)
+  b.changed = true
+  b.sessions = b.sessions + 1
+  if first then
+    b.products = b.products + 1
+    if abroad then
+      b.away = b.away + 1
     end
-    server.call('SET', key, struct.pack(BATCH, products, away, sessions))
   end
-  return products, away, sessions
 end
 
--- The budgets of a scan: address prefix, device, code, factory; each {interval, burst}. Gives how long to wait, 0 when
--- none is over, and with 0 has taken from all of them.
+-- The value behind a key as this call's scans have left it; `kind` is a kind of keys of `held`, `read` unpacks one.
+local function at(held, kind, key, read)
+  local found = held[kind][key]
+  if not found then
+    found = read(held.values[key], held.second)
+    held[kind][key] = found
+  end
+  return found
+end
+
+-- The budgets of a scan: address prefix, device, code, factory; device and factory may be nil. Gives how long to wait, 0
+-- when none is over, and with 0 has taken from all of them.
 local function take_all(budgets, now, source, device, product, tenant)
-  local waits, arrivals = {}, {}
-  for index, holder in ipairs({source, device, product, tenant}) do
-    waits[index], arrivals[index] = take(holder.arrival, now, budgets[index][1], budgets[index][2])
+  local wait, of_source = take(source.arrival, now, budgets[1], budgets[2])
+  local longest, of_product, of_device, of_tenant = wait, nil, nil, nil
+  wait, of_product = take(product.arrival, now, budgets[5], budgets[6])
+  longest = math.max(longest, wait)
+  if device then
+    wait, of_device = take(device.arrival, now, budgets[3], budgets[4])
+    longest = math.max(longest, wait)
   end
-  local wait = math.max(unpack(waits))
-  if wait > 0 then
-    return wait
+  if tenant then
+    wait, of_tenant = take(tenant.arrival, now, budgets[7], budgets[8])
+    longest = math.max(longest, wait)
   end
-  source.arrival, device.arrival, product.arrival, tenant.arrival = unpack(arrivals)
+  if longest > 0 then
+    return longest
+  end
+  source.arrival, product.arrival = of_source, of_product
+  if device then
+    device.arrival = of_device
+  end
+  if tenant then
+    tenant.arrival, tenant.changed = of_tenant, true
+  end
   return 0
 end
 
-local function activity(c)
-  return c.in_minute, c.in_hour, c.changes, c.bad_tags
-end
-
--- One scan. `keys`: product, device, source, batch, factory. `args`: event id, product id, who, the process's payload.
--- Gives the microseconds to wait when a budget is over, else what the scan is told; a scan over a budget counts nowhere.
-local function count(keys, args, budgets, shared, now)
-  local flags, device_number, source_number, country, cell, market = struct.unpack(WHO, args[3])
+-- One scan. Keys from `k` on: product, device, source, batch, factory. Arguments from `a` on: event id, product id, who,
+-- the process's payload. Gives the microseconds to wait when a budget is over, else what the scan is told; a scan over a
+-- budget counts nowhere.
+local function count(held, keys, k, args, a)
+  local flags, device_number, source_number, country, cell, market = struct.unpack(WHO, args[a + 2])
   local knows_caller = bit.band(flags, KNOWS_CALLER) ~= 0
   local knows_card = bit.band(flags, KNOWS_CARD) ~= 0
-  local second = math.floor(now / MICROSECONDS)
-  local product, source = read_product(keys[1]), read_caller(keys[3], second)
-  local device = knows_caller and read_caller(keys[2], second) or {arrival = 0}
-  local tenant = {arrival = knows_card and tonumber(server.call('GET', keys[5]) or 0) or 0}
-  local wait = take_all(budgets, now, source, device, product, tenant)
+  local now, second = held.now, held.second
+  local product = at(held, 'products', keys[k], unpack_product)
+  local source = at(held, 'callers', keys[k + 2], unpack_caller)
+  local device = knows_caller and at(held, 'callers', keys[k + 1], unpack_caller) or nil
+  local tenant = knows_card and at(held, 'tenants', keys[k + 4], unpack_tenant) or nil
+  local wait = take_all(held.budgets, now, source, device, product, tenant)
   if wait > 0 then
     return wait
   end
-  local product_number = struct.unpack('>I4', args[2], 13)
-  product.scans = product.scans + 1
+  local product_number = struct.unpack('>I4', args[a + 1], 13)
+  product.scans, product.changed = product.scans + 1, true
   if product.first == 0 then
     product.first, product.country = now, country
   end
   local opened = false
+  local a_minute, a_hour, a_changes, a_bad_tags = 0, 0, 0, 0
   if knows_caller then
     count_caller(device, product_number)
-    write_caller(keys[2], device)
     opened = count_session(product, second, device_number, source_number, country, cell)
+    a_minute, a_hour, a_changes, a_bad_tags = device.in_minute, device.in_hour, device.changes, device.bad_tags
   end
   count_caller(source, product_number)
-  write_caller(keys[3], source)
-  write_product(keys[1], product)
   local products, away, sessions = 0, 0, 0
   if knows_card then
-    local ttl = math.ceil((tenant.arrival - now) / 1000)
-    server.call('SET', keys[5], string.format('%.0f', tenant.arrival), 'PX', ttl)
-    local abroad = bit.band(flags, KNOWS_PLACE) ~= 0 and market ~= 0 and market ~= country
-    products, away, sessions = count_batch(keys[4], opened, product.opened == 1, abroad)
+    local batch = at(held, 'batches', keys[k + 3], unpack_batch)
+    if opened then
+      local abroad = bit.band(flags, KNOWS_PLACE) ~= 0 and market ~= 0 and market ~= country
+      count_batch(batch, product.opened == 1, abroad)
+    end
+    products, away, sessions = batch.products, batch.away, batch.sessions
   end
-  local a, b, c, d = 0, 0, 0, 0
-  if knows_caller then
-    a, b, c, d = activity(device)
-  end
-  local e, f, g, h = activity(source)
   local told = struct.pack(
-    TOLD, now, product.first, product.scans, product.opened, product.open, product.confirmed,
-    a, b, c, d, e, f, g, h, products, away, sessions, product.country) .. product.sessions
-  server.call('XADD', shared[1], '*', 'e', args[1], 'p', args[2], 's', args[4], 'c', told)
+    TOLD, now, product.first, product.scans, product.opened, product.open, product.confirmed, a_minute, a_hour,
+    a_changes, a_bad_tags, source.in_minute, source.in_hour, source.changes, source.bad_tags, products, away, sessions,
+    product.country
+  ) .. product.sessions
+  call('XADD', keys[1], '*', 'e', args[a], 'p', args[a + 1], 's', args[a + 3], 'c', told)
   return told
 end
 
-local function slice(list, first, length)
-  local part = {}
-  for index = 1, length do
-    part[index] = list[first + index - 1]
+-- Everything that the scans of this call changed.
+local function write(held)
+  local pairs_to_set, last = {}, 0
+  for key, product in pairs(held.products) do
+    if product.changed then
+      pairs_to_set[last + 1], pairs_to_set[last + 2] = key, pack_product(product)
+      last = last + 2
+    end
   end
-  return part
+  for key, b in pairs(held.batches) do
+    if b.changed then
+      pairs_to_set[last + 1], pairs_to_set[last + 2] = key, struct.pack(BATCH, b.products, b.away, b.sessions)
+      last = last + 2
+    end
+  end
+  call('MSET', unpack(pairs_to_set))
+  for key, caller in pairs(held.callers) do
+    if caller.changed then
+      write_caller(key, caller)
+    end
+  end
+  for key, tenant in pairs(held.tenants) do
+    if tenant.changed then
+      local ttl = math.ceil((tenant.arrival - held.now) / 1000)
+      call('SET', key, string.format('%.0f', tenant.arrival), 'PX', ttl)
+    end
+  end
 end
 
-local function budgets_of(args)
-  local budgets = {}
-  for index = 1, LIMITS do
-    budgets[index] = {tonumber(args[2 * index - 1]), tonumber(args[2 * index])}
+local function numbers(args, count_of_them)
+  local list = {}
+  for index = 1, count_of_them do
+    list[index] = tonumber(args[index])
   end
-  return budgets
+  return list
 end
 
 -- Many scans. KEYS: the stream, the day's totals; then five for each scan. ARGV: interval in microseconds and burst of
 -- the four budgets; then four for each scan. Gives for each what `count` gives.
 local function scan(keys, args)
-  local now, budgets, shared = now_in_microseconds(), budgets_of(args), slice(keys, 1, SHARED_KEYS)
+  call = server.call
+  local now, found, values = now_in_microseconds(), call('MGET', unpack(keys, SHARED_KEYS + 1)), {}
+  for index = 1, #found do
+    values[keys[SHARED_KEYS + index]] = found[index]
+  end
+  local held = {
+    now = now, second = math.floor(now / MICROSECONDS), budgets = numbers(args, 2 * LIMITS), values = values,
+    products = {}, callers = {}, batches = {}, tenants = {}
+  }
   local answers, counted = {}, 0
   for index = 0, (#args - 2 * LIMITS) / SCAN_ARGS - 1 do
-    local its_keys = slice(keys, SHARED_KEYS + 1 + index * SCAN_KEYS, SCAN_KEYS)
-    local its_args = slice(args, 2 * LIMITS + 1 + index * SCAN_ARGS, SCAN_ARGS)
-    local answer = count(its_keys, its_args, budgets, shared, now)
+    local k, a = SHARED_KEYS + 1 + index * SCAN_KEYS, 2 * LIMITS + 1 + index * SCAN_ARGS
+    local answer = count(held, keys, k, args, a)
     answers[index + 1] = answer
     if type(answer) == 'string' then
       counted = counted + 1
     end
   end
   if counted > 0 then
-    server.call('HINCRBY', shared[2], 'scans', counted)
+    write(held)
+    call('HINCRBY', keys[2], 'scans', counted)
   end
   return answers
 end
@@ -250,10 +310,11 @@ end
 -- A code that is not ours. KEYS: source, device or none. ARGV: interval and burst of the address prefix. Gives the
 -- microseconds to wait.
 local function probe(keys, args)
+  call = server.call
   local now = now_in_microseconds()
   local second = math.floor(now / MICROSECONDS)
   for index, key in ipairs(keys) do
-    local caller = read_caller(key, second)
+    local caller = unpack_caller(call('GET', key), second)
     if index == 1 then
       local wait, arrival = take(caller.arrival, now, tonumber(args[1]), tonumber(args[2]))
       if wait > 0 then
@@ -261,7 +322,7 @@ local function probe(keys, args)
       end
       caller.arrival = arrival
     end
-    caller.bad_tags = more(caller.bad_tags, 1)
+    caller.bad_tags = more(caller.bad_tags)
     write_caller(key, caller)
   end
   return 0
@@ -269,10 +330,11 @@ end
 
 -- Reports on a product. KEYS: the product. ARGV: how many are open, how many confirmed. Gives scans so far.
 local function report(keys, args)
-  local product = read_product(keys[1])
+  call = server.call
+  local product = unpack_product(call('GET', keys[1]))
   product.open = math.min(tonumber(args[1]), MOST)
   product.confirmed = math.min(tonumber(args[2]), MOST)
-  write_product(keys[1], product)
+  call('SET', keys[1], pack_product(product))
   return product.scans
 end
 
