@@ -43,6 +43,11 @@ class Method:
         return bool(self.policy.audiences & {PUBLIC, FACTORY, USER})
 
     @property
+    def personal(self) -> bool:
+        """True when people alone may call it."""
+        return self.policy.audiences == {USER}
+
+    @property
     def streaming(self) -> bool:
         """True when either side sends more than one message."""
         return self.policy.request_streaming or self.policy.response_streaming

@@ -59,7 +59,8 @@ end
 function envoy_on_request(handle)
   local headers = handle:headers()
   local kind = headers:get('content-type') or ''
-  if headers:get(':method') ~= 'POST' or kind:sub(1, 16) ~= 'application/json' then
+  local method = headers:get(':method')
+  if (method ~= 'POST' and method ~= 'PATCH') or kind:sub(1, 16) ~= 'application/json' then
     return
   end
   local path = headers:get(':path'):match('^[^?]*[^?/]') or ''

@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+import secrets
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,20 @@ from voketag.factory.v1.account_pb2_grpc import AccountServiceStub
 
 from mesh.cli.accounts import open_account
 from mesh.cli.connection import as_factory, as_operator, explain
-from mesh.cli.console import at_terminal, console
+from mesh.cli.console import at_terminal, console, home
 from mesh.cli.order import Order, OrderRequest, place, state_name
+from mesh.cli.people import local_settings, make_admin
 from mesh.cli.products import ProductsCsv
 from mesh.cli.up import addresses, run_mesh
+from mesh.local.files import write_whole
 from mesh.local.mesh import LocalMesh
 from trust import receipt, token
 from trust.rpc import JsonRpcChain
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "products.csv"
 ANSWER_SECONDS = 10
+ADMIN = "admin@example.com"
+NO_HEADERS: Mapping[str, str] = {}
 
 
 class DemoError(Exception):
@@ -51,6 +56,7 @@ class Demo:
         self._key = ""
         self._order = Order(factory_pb2.Batch(), "")
         self._receipt = b""
+        self.login = ""
         self.rows: list[Row] = []
 
     @property
@@ -66,6 +72,7 @@ class Demo:
     async def run(self) -> None:
         """All steps. Raises DemoError and what the steps raise."""
         steps: dict[str, Callable[[], Awaitable[str]]] = {
+            "make an admin and log in": self._log_in,
             "open a factory account": self._open,
             "import the products and anchor the batch": self._import,
             "scan a product": self._scan,
@@ -78,6 +85,21 @@ class Demo:
             result = await step()
             self.rows.append(Row(name, result, time.monotonic() - started))
             console.print(f"[green]✓[/] {name}: {result}", soft_wrap=True)
+
+    async def _log_in(self) -> str:
+        first = not (path := home() / "secrets" / "demo_admin").exists()
+        password = secrets.token_urlsafe(18) if first else path.read_text()
+        if first:
+            await asyncio.to_thread(make_admin, local_settings(), ADMIN, "Demo Admin", password)
+            write_whole(path, password.encode())
+            self.login = f"{ADMIN} / {password}   (shown once; kept in {path})"
+        asked = json.dumps({"email": ADMIN, "password": password}).encode()
+        session = json.loads(await self._fetch(f"{self._mesh.edge}/v1/auth/login", asked))
+        bearer = {"authorization": f"Bearer {session['tokens']['accessToken']}"}
+        user = json.loads(await self._fetch(f"{self._mesh.edge}/v1/auth/me", headers=bearer))["user"]
+        if user["role"] != "ROLE_ADMIN":
+            raise DemoError(f"the login is of {user}")
+        return f"logged in as {user['email']}, whom the service knows by the access token"
 
     async def _open(self) -> str:
         target = f"127.0.0.1:{self._mesh.ports['factory']}"
@@ -135,8 +157,8 @@ class Demo:
         answer: dict[str, Any] = json.loads(await self._fetch(f"{self._mesh.edge}/api/verify/{text}", b"{}"))
         return answer
 
-    async def _fetch(self, url: str, body: bytes | None = None) -> bytes:
-        request = urllib.request.Request(url, body, {"content-type": "application/json"})  # noqa: S310 - our own edge
+    async def _fetch(self, url: str, body: bytes | None = None, headers: Mapping[str, str] = NO_HEADERS) -> bytes:
+        request = urllib.request.Request(url, body, {"content-type": "application/json", **headers})  # noqa: S310 - our own edge
 
         def answer() -> bytes:
             with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as response:  # noqa: S310
@@ -153,6 +175,8 @@ def summary(demo: Demo, mesh: LocalMesh, up_seconds: float) -> None:
     for row in demo.rows:
         table.add_row(row.step, f"{row.seconds:.2f}")
     console.print(table)
+    if demo.login:
+        console.print(f"login           {demo.login}", soft_wrap=True)
     console.print(f"consumer page   {demo.page}", soft_wrap=True)
     console.print(f"receipt         {demo.receipt_url}", soft_wrap=True)
     console.print(addresses(mesh))

@@ -22,6 +22,7 @@ class Lazy(click.Group):
         "products": "mesh.cli.lifecycle",
         "webhook": "mesh.cli.webhooks",
         "factory": "mesh.cli.accounts",
+        "admin": "mesh.cli.people",
         "verify": "mesh.cli.verify",
         "audit-ledger": "mesh.cli.ledger",
         "replay": "mesh.cli.replay",

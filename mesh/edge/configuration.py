@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mesh.contract import DESCRIPTORS, Method, methods
 from mesh.edge.refusal import REFUSALS
 from mesh.edge.strict_json import tables
+from mesh.user_tokens import AUDIENCE, ISSUER, LEEWAY
 
 TEMPLATES = Path(__file__).resolve().parents[2] / "deploy" / "envoy"
 
@@ -99,6 +100,7 @@ def render(settings: EdgeSettings) -> str:
         ),
         services=sorted({m.service for m in found}),
         refusals=REFUSALS,
+        people={"issuer": ISSUER, "audience": AUDIENCE, "leeway_seconds": int(LEEWAY.total_seconds())},
         security_headers=SECURITY_HEADERS | (HSTS if settings.tls else {}),
         strict_json=environment.get_template("strict_json.lua").render(
             messages=messages, bodies=bodies, limit=settings.json_request_bytes

@@ -58,6 +58,8 @@ class Refusal:
 
 REFUSALS = (
     Refusal(400, 3, "REQUEST_REFUSED", ENVOYS_TEXT),
+    Refusal(401, 16, "CREDENTIALS_INVALID", "The credentials are unknown, expired or revoked"),
+    Refusal(403, 16, "CREDENTIALS_INVALID", "The credentials are unknown, expired or revoked"),
     Refusal(404, 5, "REQUEST_REFUSED", "There is nothing at this path", native=12),
     Refusal(408, 4, "DEADLINE_EXCEEDED", "The request did not arrive in time"),
     Refusal(413, 3, "REQUEST_REFUSED", "The body is too large"),

@@ -1,9 +1,12 @@
 """The people's methods of the canned server."""
 
+import json
+
 from voketag.admin.v1 import auth_pb2, auth_pb2_grpc, user_pb2, user_pb2_grpc
 from voketag.mesh.v1 import access_pb2
 
 from tests.acceptance.edge.canned_hooks import NOW, Context, Hooks
+from tests.fakes.people import JWKS
 
 SOMEBODY = user_pb2.User(user_id="1", email="a@b.example", role=access_pb2.ROLE_ADMIN, create_time=NOW, update_time=NOW)
 TOKENS = auth_pb2.Tokens(access_token="a", access_expire_time=NOW, refresh_token="r", session_expire_time=NOW)
@@ -56,7 +59,7 @@ class People(user_pb2_grpc.UserServiceServicer, auth_pb2_grpc.AuthServiceService
 
     async def GetJwks(self, request: auth_pb2.GetJwksRequest, context: Context) -> auth_pb2.GetJwksResponse:
         self.seen(context)
-        return auth_pb2.GetJwksResponse(keys=[auth_pb2.Jwk(kty="OKP", kid="user-1")])
+        return auth_pb2.GetJwksResponse(keys=[auth_pb2.Jwk(**key) for key in json.loads(JWKS)["keys"]])
 
     async def GetMe(self, request: auth_pb2.GetMeRequest, context: Context) -> auth_pb2.GetMeResponse:
         self.seen(context)

@@ -40,11 +40,15 @@ def test_demo_does_the_main_job_and_stops(tmp_path: Path) -> None:
         "UNKNOWN_CODE",
         "refused",
         "consumer page",
+        "logged in as admin@",
     ):
         assert words in done.stdout
     assert voketag(tmp_path / "home", "status").returncode == 1
+    assert len(re.findall(r"login +admin@\S+ / \S{20,}", done.stdout)) == 1
     again = voketag(tmp_path / "home", "demo")
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "logged in as admin@" in again.stdout
+    assert not re.search(r"login +admin@\S+ / \S{20,}", again.stdout), "a login is printed once"
 
 
 def test_demo_fails_when_a_step_does(tmp_path: Path) -> None:
@@ -114,7 +118,7 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
 def test_help_explains_itself(tmp_path: Path) -> None:
     done = voketag(tmp_path, "--help")
     assert done.returncode == 0
-    for name in ("demo", "up", "down", "status", "order", "factory", "verify", "chain", "migrate", "worker"):
+    for name in ("demo", "up", "down", "status", "order", "factory", "admin", "verify", "chain", "migrate", "worker"):
         assert re.search(rf"^  {name} +[A-Z]", done.stdout, re.MULTILINE), name
 
 
