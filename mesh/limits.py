@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from mesh.clock import Clock
 from mesh.presence import Presence
@@ -82,7 +82,7 @@ class SharedLimiter:
         """See Limiter."""
         try:
             wait: Any = await self._valkey.eval(GCRA, 1, f"limit:{{{key}}}", 1 / rate.per_second, rate.burst)
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             self._presence.away(error)
             return await self._fallback.take(key, rate)
         self._presence.here()

@@ -76,6 +76,26 @@ async def test_limits_are_kept_on_a_cluster(valkey_cluster: ValkeyAddress) -> No
     await client.aclose()
 
 
+async def test_limits_go_on_while_nodes_are_away(servers: ValkeyCluster) -> None:
+    client = spread_client(SpreadSettings(valkey_url=servers.url, valkey_cluster=True))
+    limiter = SharedLimiter(client, LocalLimiter(SystemClock()))
+
+    async def taken(round_name: str) -> None:
+        for caller in range(6):
+            taken = [await limiter.take(f"{round_name} {caller}", Rate(0.01, 2)) > 0 for _ in range(3)]
+            assert taken == [False, False, True]
+
+    await taken("all are there")
+    await servers.nodes[1].kill()
+    await taken("one is away")
+    await asyncio.gather(*[node.kill() for node in servers.nodes])
+    await taken("all are away")
+    await asyncio.gather(*[node.start() for node in servers.nodes])
+    await servers.until_whole()
+    await taken("all are back")
+    await client.aclose()
+
+
 async def test_calls_follow_a_slot_that_moves_and_are_made_once(servers: ValkeyCluster) -> None:
     tag = TAGS[0]
     slot, made = slot_of(tag), 0
