@@ -29,8 +29,6 @@ from bench.processes import Spending
 from bench.scanners import Ground, ground, scanning
 from factory.minting import COLUMNS, raw_uuid7
 from scan import journal
-from scan.counts import PRODUCT
-from scan.sessions import LAYOUT
 from scan.shard import product_key
 from tests.integration.scan.world import connected, token_of
 
@@ -104,17 +102,24 @@ def events_copy(products: Sequence[bytes], batch_id: bytes, factory_id: bytes, f
     return HEADER + b"".join(rows) + TRAILER
 
 
-async def fill_counters(on: Ground, products: Sequence[bytes]) -> None:
-    """As if each had been scanned once, by a device of its own."""
-    now = time.time()
-    value = PRODUCT.pack(int(now * MILLION), int(now * MILLION), 1, 1, 0, 0) + LAYOUT.pack(int(now), 1, 1, 0, 0)
+async def counted(on: Ground, port: int) -> bytes:
+    """What Valkey keeps of a product after one scan."""
+    batch = await on.database.batch(1, state="COMPLETED")
+    await load(Plan("grpc", [port], on.written("one", batch.tokens), LONGEST_SECONDS, once=True))
+    async with Redis.from_url(on.valkey.url) as client:
+        value = await client.get(product_key(batch.product_ids[0].bytes, 0))
+    assert isinstance(value, bytes)
+    return value
+
+
+async def fill_counters(on: Ground, products: Sequence[bytes], value: bytes) -> None:
+    """As if each had been scanned once."""
     async with Redis.from_url(on.valkey.url) as client:
         for start in range(0, len(products), PIPELINE):
-            keys = {product_key(each, 0): value for each in products[start : start + PIPELINE]}
-            await client.mset(keys)
+            await client.mset({product_key(each, 0): value for each in products[start : start + PIPELINE]})
 
 
-async def fill(on: Ground, name: str, *, products: int, events: int, counters: int) -> None:
+async def fill(on: Ground, name: str, value: bytes, *, products: int, events: int, counters: int) -> None:
     """Products as CreateBatch makes them, the first of them with counters; events in turns over them."""
     begun = time.perf_counter()
     async with connected(on.database.owner_dsn) as owner, Redis.from_url(on.valkey.url) as client:
@@ -127,7 +132,7 @@ async def fill(on: Ground, name: str, *, products: int, events: int, counters: i
             await owner.copy_to_table(
                 "products", schema_name="factory", source=source, columns=COLUMNS, format="binary"
             )
-            await fill_counters(on, minted[: max(0, counters - start)])
+            await fill_counters(on, minted[: max(0, counters - start)], value)
             while written < events * (start + CHUNK) // products:
                 ids = list(islice(minted, min(CHUNK, events - written)))
                 rows: Any = memoryview(events_copy(ids, batch.batch_id.bytes, on.database.factory_id.bytes, written))
@@ -153,7 +158,8 @@ async def fill(on: Ground, name: str, *, products: int, events: int, counters: i
 
 async def world(stack: AsyncExitStack, name: str, sizes: dict[str, int], rounds: int) -> World:
     on = await stack.enter_async_context(ground())
-    await fill(on, name, **sizes)
+    [service] = await stack.enter_async_context(scanning(on))
+    await fill(on, name, await counted(on, service.port), **sizes)
     wanted = WARM + FIRST * rounds
     percent = min(100.0, 100 * 3 * wanted / sizes["products"])
     async with connected(on.database.owner_dsn) as owner:
@@ -161,7 +167,6 @@ async def world(stack: AsyncExitStack, name: str, sizes: dict[str, int], rounds:
     if len(found) < wanted:
         raise SystemExit(f"{len(found)} of {wanted} products were found: have more of them, or fewer rounds")
     texts = [token_of(each) for each in found]
-    [service] = await stack.enter_async_context(scanning(on))
     warm = on.written("warm", texts[:WARM])
     parts = [texts[start : start + FIRST] for start in range(WARM, wanted, FIRST)]
     first = [on.written(f"first-{number}", part) for number, part in enumerate(parts)]
@@ -207,9 +212,9 @@ async def main(large: dict[str, int], small: dict[str, int], rounds: int, second
         many = await world(stack, "many", large, rounds)
         for number in range(rounds):
             order = (few, many) if number % 2 else (many, few)
-            for kind in pairs:
-                costs = {each.name: await cost(each, plan(each, kind, number, seconds)) for each in order}
-                pairs[kind].append((costs["few"], costs["many"]))
+            for kind, costs in pairs.items():
+                found = {each.name: await cost(each, plan(each, kind, number, seconds)) for each in order}
+                costs.append((found["few"], found["many"]))
     for kind, costs in pairs.items():
         told(kind, costs)
 
