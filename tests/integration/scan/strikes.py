@@ -3,23 +3,28 @@
 import asyncio
 import random
 import sys
-from collections import defaultdict
+import time
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence, Sized
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
 import grpc
+from redis.asyncio import Redis
 
 from mesh.local.postgres import PostgresServer
 from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from mesh.tasks import end
+from scan.stream import stream_key
 from tests.crashes import crash
 from tests.fakes.final_anchor import FinalAnchor
-from tests.integration.scan.calls import Stub, verify
-from tests.integration.scan.world import Batch, Database, Service, anywhere, stub_of
+from tests.integration.scan.calls import GENUINE, P, Stub, outcomes, verify
+from tests.integration.scan.world import Batch, Database, Service, anywhere, connected, stub_of
+from tests.servers import start_postgres, start_valkey
 
 SCANS = ("scan 0", "scan 1")
 LASTING = ("PostgreSQL", "Valkey")
@@ -36,6 +41,11 @@ SETTINGS = {
     "VOKETAG_JOURNAL_LEASE_SECONDS": "2",
 }
 AT_ONCE = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 300))
+
+OF_PRODUCTS = "SELECT event_id, verdict FROM scan.events WHERE product_id = ANY($1)"
+SIGNED = """SELECT count(*) > 0 AND bool_and(submitted_at IS NOT NULL)
+AND max(size) = (SELECT count(*) FROM scan.events) FROM scan.ledger_checkpoints"""
+EXACT = "SELECT (SELECT sum(scans) FROM scan.day_totals) = (SELECT count(*) FROM scan.events)"
 
 
 @dataclass(frozen=True)
@@ -116,10 +126,38 @@ class Stand:
                     await self.services[SCANS.index(server_name)].child.kill()
 
 
+@asynccontextmanager
+async def standing(folder: Path) -> AsyncIterator[Stand]:
+    """A stand that runs."""
+    folder.chmod(0o755)
+    postgres = await start_postgres(folder, durable=True)
+    valkey = await start_valkey(folder, durable=True)
+    anchor = FinalAnchor()  # type: ignore[abstract]
+    await anchor.start()
+    database = Database(postgres.dsn())
+    await database.create()
+    stand = Stand(folder, postgres, valkey, anchor, database)
+    async with stand.running():
+        yield stand
+    for stoppable in (anchor, valkey, postgres):
+        await stoppable.stop()
+
+
 async def _kept_alive(child: Child) -> None:
     while True:
         await child.start()
         await child.wait()
+
+
+class Seen(NamedTuple):
+    """What an answer says was checked (tag, product, scan history, anchor), and whether the scan is on record."""
+
+    outcomes: tuple[int, ...]
+    degraded: bool
+    recorded: bool
+
+
+NORMAL = Seen((P, P, P, P), degraded=False, recorded=True)
 
 
 class Callers:
@@ -127,10 +165,21 @@ class Callers:
 
     def __init__(self, stubs: Sequence[Stub], batch: Batch) -> None:
         self._stubs = stubs
+        self.batch = batch
         self._owners = [(token, anywhere()) for token in batch.tokens]
         self.recorded: dict[UUID, int] = {}
-        self.open = 0
-        self.degraded = 0
+        self.seen: Counter[Seen] = Counter()
+        self.failed = 0
+        self.longest = 0.0
+
+    @property
+    def open(self) -> int:
+        """Calls whose scan may be there or not."""
+        return self.failed + sum(count for seen, count in self.seen.items() if not seen.recorded)
+
+    @property
+    def degraded(self) -> int:
+        return sum(count for seen, count in self.seen.items() if seen.degraded)
 
     @asynccontextmanager
     async def calling(self) -> AsyncIterator[None]:
@@ -154,18 +203,20 @@ class Callers:
 
     async def _scan(self, stub: Stub, token: str, phone: tuple[tuple[str, str], ...]) -> bool:
         """Whether all is as it should be."""
+        begun = time.perf_counter()
         try:
             answer = await verify(stub, token, metadata=phone)
         except grpc.aio.AioRpcError:
-            self.open += 1
+            self.failed += 1
             return False
-        self.degraded += answer.degraded
+        finally:
+            self.longest = max(self.longest, time.perf_counter() - begun)
+        seen = Seen(tuple(outcomes(answer)), answer.degraded, answer.recorded)
+        self.seen[seen] += 1
         if answer.recorded:
             assert UUID(answer.scan_id) not in self.recorded
             self.recorded[UUID(answer.scan_id)] = answer.verdict
-        else:
-            self.open += 1
-        return answer.recorded and not answer.degraded
+        return seen == NORMAL
 
     async def until_normal(self) -> None:
         """Both servers judge and record as if nothing had been."""
@@ -173,3 +224,25 @@ class Callers:
             for stub in self._stubs:
                 while not await self._scan(stub, *self._owners[0]):
                     await asyncio.sleep(PACE_SECONDS)
+
+
+async def until_journalled_and_signed(stand: Stand) -> None:
+    """Nothing waits in the stream, and Anchor has a checkpoint of all there is."""
+    async with asyncio.timeout(PATIENCE_SECONDS), connected(stand.database.owner_dsn) as owner:
+        async with Redis.from_url(stand.valkey.url) as client:
+            while await client.xlen(stream_key(0)):
+                await asyncio.sleep(0.05)
+        while not await owner.fetchval(SIGNED):
+            await asyncio.sleep(0.05)
+
+
+async def assert_on_record(stand: Stand, callers: Callers) -> None:
+    """What was answered as recorded is there once, as it was told; what else is there is of calls without an answer."""
+    async with connected(stand.database.owner_dsn) as owner:
+        rows = await owner.fetch(OF_PRODUCTS, callers.batch.product_ids)
+        assert await owner.fetchval(EXACT)
+    found = {row["event_id"]: row["verdict"] for row in rows}
+    assert len(found) == len(rows)
+    assert callers.recorded.items() <= found.items(), f"{len(callers.recorded.keys() - found.keys())} scans are lost"
+    assert set(found.values()) == {GENUINE}
+    assert len(found) - len(callers.recorded) <= callers.open
