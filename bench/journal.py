@@ -98,6 +98,7 @@ async def racing(world: World, postgres: PostgresServer, count: int) -> None:
     print(f"  CPU, us a scan: {cost}")
     print(f"COPY of the same rows, one transaction  {copy:9,.0f} rows/s")
     print(f"journal ÷ COPY                          {journal / copy:9.2f}")
+    print("target: 10,000 scans/s on its own; 1 s behind at most at 3,000 scans/s")
 
 
 async def scanning(url: str, seconds: float) -> None:
@@ -141,8 +142,8 @@ async def main() -> None:
     quick = "--quick" in sys.argv
     with tempfile.TemporaryDirectory() as folder:
         async with worlds(Path(folder)) as (world, postgres):
-            await racing(world, postgres, 10_000 if quick else 60_000)
-            await lagging(world, 5 if quick else 30)
+            await racing(world, postgres, 10_000 if quick else 40_000)
+            await lagging(world, 5 if quick else 20)
 
 
 if __name__ == "__main__":
