@@ -26,8 +26,8 @@ PATIENCE_SECONDS = 30.0
 class ClusterNode(ValkeyServer):
     """One primary; `bus` is the port that the nodes talk on."""
 
-    def __init__(self, folder: Path, port: int, password: str, *, bus: int) -> None:
-        super().__init__(folder, port, password, log=folder.with_suffix(".log"))
+    def __init__(self, folder: Path, port: int, password: str, *, bus: int, durable: bool) -> None:
+        super().__init__(folder, port, password, log=folder.with_suffix(".log"), durable=durable)
         self.bus = bus
 
     async def prepare(self) -> Child:
@@ -48,9 +48,10 @@ class ClusterNode(ValkeyServer):
 class ValkeyCluster:
     """Each node has a third of the slots at first."""
 
-    def __init__(self, folder: Path, password: str, *, free_port: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, password: str, *, free_port: Callable[[], int], durable: bool = False) -> None:
         self.nodes = [
-            ClusterNode(folder / f"node{number}", free_port(), password, bus=free_port()) for number in range(NODES)
+            ClusterNode(folder / f"node{number}", free_port(), password, bus=free_port(), durable=durable)
+            for number in range(NODES)
         ]
 
     @property

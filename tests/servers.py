@@ -95,9 +95,9 @@ async def start_anvil(folder: Path, *, accounts: int = 10, block_time: float | N
     return server
 
 
-async def start_cluster(folder: Path) -> ValkeyCluster:
+async def start_cluster(folder: Path, *, durable: bool = False) -> ValkeyCluster:
     """A started cluster of one's own in the folder; stop it."""
-    cluster = ValkeyCluster(folder, PASSWORD, free_port=free_port)
+    cluster = ValkeyCluster(folder, PASSWORD, free_port=free_port, durable=durable)
     await cluster.start()
     return cluster
 

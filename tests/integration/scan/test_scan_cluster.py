@@ -93,7 +93,8 @@ class Ground:
 
 @pytest.fixture
 async def ground(postgres: PostgresAddress, tmp_path: Path) -> AsyncIterator[Ground]:
-    cluster, anchor, database = await start_cluster(tmp_path), FakeAnchor(), Database(postgres.dsn)  # type: ignore[abstract]
+    cluster = await start_cluster(tmp_path, durable=True)  # a node that is killed has all that it answered
+    anchor, database = FakeAnchor(), Database(postgres.dsn)  # type: ignore[abstract]
     await anchor.start()
     await database.create()
     settings = GENEROUS | {"VOKETAG_VALKEY_CLUSTER": "1", "VOKETAG_JOURNAL_SHARDS": str(SHARDS)}
