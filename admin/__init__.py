@@ -1,7 +1,9 @@
 """Admin: people and their rights. Called by people through the edge.
 
-Owns the schema `admin`: users, sessions, refresh_tokens, password_resets, login_failures, idempotency, audit.
+Owns the schema `admin`: users, sessions, refresh_tokens, password_resets, second_factors, login_failures, idempotency
+and audit.
 
-The server holds the keys of access tokens, the key of page tokens, and what the mail server asks for.
+The server holds the keys of access tokens, the key of page tokens, the root of second factors, and what the mail server
+asks for.
 Operators work with factories, anchoring and fraud reports under the service key `admin`.
 """

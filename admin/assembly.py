@@ -14,6 +14,7 @@ from admin.logins import Logins
 from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
 from admin.passwords import Cost, Passwords
 from admin.resets import Resets
+from admin.second_factors import SecondFactors
 from admin.sessions import Sessions
 from admin.store import Store
 from admin.tokens import AccessTokens, TokenKeys
@@ -56,8 +57,10 @@ class AdminServer:
         sessions = Sessions(store, AccessTokens(keys, clock), clock, new_id=new_id, random_bytes=os.urandom)
         pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
         users = Users(store, self.resets, pages, clock, new_id=new_id)
-        logins = Logins(store, passwords, Lockout(store, clock), sessions, clock=clock)
-        auth = AuthService(logins, sessions, self.resets, users, keys=keys)
+        root = secret_bytes(settings.factor_root.get_secret_value())
+        factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom)
+        logins = Logins(store, passwords, Lockout(store, clock), sessions, factors=factors, clock=clock)
+        auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys)
         self.server = Server(
             ServerParts(
                 settings=settings,

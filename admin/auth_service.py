@@ -8,6 +8,7 @@ from voketag.admin.v1 import auth_pb2_grpc
 from admin import convert
 from admin.logins import Logins
 from admin.resets import Resets
+from admin.second_factors import SecondFactors
 from admin.sessions import Sessions
 from admin.tokens import TokenKeys
 from admin.users import Users, normal_email
@@ -17,16 +18,26 @@ from mesh.identity import caller
 class AuthService(auth_pb2_grpc.AuthServiceServicer):
     """See proto/voketag/admin/v1/auth.proto."""
 
-    def __init__(self, logins: Logins, sessions: Sessions, resets: Resets, users: Users, *, keys: TokenKeys) -> None:
+    def __init__(
+        self,
+        logins: Logins,
+        sessions: Sessions,
+        resets: Resets,
+        users: Users,
+        *,
+        factors: SecondFactors,
+        keys: TokenKeys,
+    ) -> None:
         self._logins = logins
         self._sessions = sessions
         self._resets = resets
         self._users = users
+        self._factors = factors
         self._keys = keys
 
     async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
         """Opens a session."""
-        user, tokens = await self._logins.login(request.email, request.password)
+        user, tokens = await self._logins.login(request.email, request.password, request.code)
         return pb.LoginResponse(tokens=convert.tokens_message(tokens), user=convert.user_message(user))
 
     async def Refresh(self, request: pb.RefreshRequest, context: Any) -> pb.RefreshResponse:
@@ -45,7 +56,9 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
 
     async def GetMe(self, request: pb.GetMeRequest, context: Any) -> pb.GetMeResponse:
         """Who the caller is."""
-        return pb.GetMeResponse(user=convert.user_message(await self._users.get(caller().uuid)))
+        user = await self._users.get(caller().uuid)
+        second = await self._factors.is_on(user.user_id)
+        return pb.GetMeResponse(user=convert.user_message(user), second_factor=second)
 
     async def ChangePassword(self, request: pb.ChangePasswordRequest, context: Any) -> pb.ChangePasswordResponse:
         """Sets the caller's password."""
@@ -63,3 +76,24 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         """Sets a password under a token."""
         await self._resets.reset(request.token, request.new_password)
         return pb.ResetPasswordResponse()
+
+    async def EnrolSecondFactor(
+        self, request: pb.EnrolSecondFactorRequest, context: Any
+    ) -> pb.EnrolSecondFactorResponse:
+        """A secret for the caller's authenticator."""
+        secret, uri = await self._logins.enrol(caller().uuid, request.password)
+        return pb.EnrolSecondFactorResponse(secret=secret, uri=uri)
+
+    async def ConfirmSecondFactor(
+        self, request: pb.ConfirmSecondFactorRequest, context: Any
+    ) -> pb.ConfirmSecondFactorResponse:
+        """Turns it on."""
+        codes = await self._logins.confirm(caller().uuid, request.code)
+        return pb.ConfirmSecondFactorResponse(recovery_codes=codes)
+
+    async def RemoveSecondFactor(
+        self, request: pb.RemoveSecondFactorRequest, context: Any
+    ) -> pb.RemoveSecondFactorResponse:
+        """Turns it off."""
+        await self._logins.remove(caller().uuid, request.code)
+        return pb.RemoveSecondFactorResponse()

@@ -54,6 +54,7 @@ class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings,
     jwks: str = Field(description="public keys of every service, as a JWKS document")
     user_keys: SecretStr = Field(description="what access tokens are signed under, as TokenKeys.from_json reads it")
     page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")
+    factor_root: SecretStr = Field(description="base64 of at least 32 bytes; secrets of second factors follow from it")
     hashes_at_once: int = Field(default=2, ge=1, le=64, description="passwords hashed at the same time in one process")
 
     @field_validator("user_keys")
@@ -62,7 +63,7 @@ class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings,
         TokenKeys.from_json(value.get_secret_value())
         return value
 
-    @field_validator("page_key")
+    @field_validator("page_key", "factor_root")
     @classmethod
     def _secret_readable(cls, value: SecretStr) -> SecretStr:
         secret_bytes(value.get_secret_value())

@@ -174,6 +174,8 @@ class Users:
             return old
         del values["created_at"], values["updated_at"]
         user = User(**dict(await self._store.sql.update_user(connection, **values)))
+        if new.state == DELETED:
+            await self._store.sql.drop_factor(connection, user_id=user.user_id)
         if not await self._store.sql.count_admins(connection):
             raise LastAdmin
         if {*RIGHTS, "email"} & changed:

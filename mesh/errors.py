@@ -291,6 +291,18 @@ class UserStateConflict(VokeTagError):
     reason, code = "USER_STATE_CONFLICT", FAILED_PRECONDITION
 
 
+class SecondFactorRequired(VokeTagError):
+    """A code of the second factor is needed too."""
+
+    reason, code = "SECOND_FACTOR_REQUIRED", UNAUTHENTICATED
+
+
+class SecondFactorConflict(VokeTagError):
+    """There is {state} second factor, which does not allow this."""
+
+    reason, code = "SECOND_FACTOR_CONFLICT", FAILED_PRECONDITION
+
+
 class DependencyUnavailable(VokeTagError):
     """{dependency} cannot be reached; try again."""
 

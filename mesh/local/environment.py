@@ -74,6 +74,7 @@ class Environment:
         return {
             "USER_KEYS_FILE": self.secrets.user_keys,
             "PAGE_KEY_FILE": self.secrets.page_key,
+            "FACTOR_ROOT_FILE": self.secrets.factor_root,
             "MAIL_FOLDER": self.deployment.parent / "mail",
         }
 

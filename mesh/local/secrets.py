@@ -43,6 +43,11 @@ class Secrets:
         return self.folder / "webhook_root"
 
     @property
+    def factor_root(self) -> Path:
+        """The root that secrets of second factors follow from: base64 of 32 bytes."""
+        return self.folder / "factor_root"
+
+    @property
     def page_key(self) -> Path:
         """The key that page tokens are signed under: base64 of 32 bytes."""
         return self.folder / "page_key"
@@ -87,6 +92,7 @@ class Secrets:
         self._once(self.keyring, self._new_keyring)
         self._once(self.api_key_root, lambda: _base64(self._random(32)))
         self._once(self.webhook_root, lambda: _base64(self._random(32)))
+        self._once(self.factor_root, lambda: _base64(self._random(32)))
         self._once(self.page_key, lambda: _base64(self._random(32)))
         self._once(self.user_keys, self._new_user_keys)
         self._once(self.valkey_password, self._new_password)

@@ -82,3 +82,21 @@ class People(user_pb2_grpc.UserServiceServicer, auth_pb2_grpc.AuthServiceService
     ) -> auth_pb2.ResetPasswordResponse:
         self.seen(context)
         return auth_pb2.ResetPasswordResponse()
+
+    async def EnrolSecondFactor(
+        self, request: auth_pb2.EnrolSecondFactorRequest, context: Context
+    ) -> auth_pb2.EnrolSecondFactorResponse:
+        self.seen(context)
+        return auth_pb2.EnrolSecondFactorResponse(secret="A")
+
+    async def ConfirmSecondFactor(
+        self, request: auth_pb2.ConfirmSecondFactorRequest, context: Context
+    ) -> auth_pb2.ConfirmSecondFactorResponse:
+        self.seen(context)
+        return auth_pb2.ConfirmSecondFactorResponse(recovery_codes=["A"])
+
+    async def RemoveSecondFactor(
+        self, request: auth_pb2.RemoveSecondFactorRequest, context: Context
+    ) -> auth_pb2.RemoveSecondFactorResponse:
+        self.seen(context)
+        return auth_pb2.RemoveSecondFactorResponse()

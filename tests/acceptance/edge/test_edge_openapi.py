@@ -14,6 +14,7 @@ from tests.acceptance.edge.door import Edge, Reply
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[3]
+BODIED = ("post", "patch")
 SOME_ID = "0190c8a0-0000-7000-8000-000000000000"
 
 
@@ -42,7 +43,7 @@ def filled(path: str) -> str:
 
 @pytest.mark.parametrize(("verb", "path"), operations())
 async def test_every_operation_answers_as_described(edge: Edge, verb: str, path: str) -> None:
-    options: dict[str, Any] = {"json": {}} if verb == "post" else {}
+    options: dict[str, Any] = {"json": {}} if verb in BODIED else {}
     reply = await edge.internal.call(verb.upper(), filled(path), **options)
     assert reply.status == 200, reply
     content = document()["paths"][path][verb]["responses"]["200"]["content"]
@@ -55,19 +56,19 @@ async def test_every_operation_answers_as_described(edge: Edge, verb: str, path:
 @pytest.mark.parametrize(("verb", "path"), operations())
 async def test_every_operation_refuses_in_the_described_shape(edge: Edge, verb: str, path: str) -> None:
     described = document()["paths"][path][verb]["responses"]
-    if verb == "post":
+    if verb in BODIED:
         large = b'{"name": "%s"}' % (b"x" * 70_000)
         bodies = {400: b'{"nope": 1}', 413: large}
         for status, body in bodies.items():
             headers = {"content-type": "application/json"}
-            reply = await edge.internal.call("POST", filled(path), data=body, headers=headers)
+            reply = await edge.internal.call(verb.upper(), filled(path), data=body, headers=headers)
             assert (reply.status, str(status) in described) == (status, True)
             check_error(reply)
-        plain = await edge.internal.call("POST", filled(path), data=b"{}", headers={"content-type": "text/plain"})
+        plain = await edge.internal.call(verb.upper(), filled(path), data=b"{}", headers={"content-type": "text/plain"})
         assert (plain.status, "415" in described) == (415, True)
         check_error(plain)
     refused = await edge.internal.call(
-        verb.upper(), f"{filled(path)}?nope=1", **({"json": {}} if verb == "post" else {})
+        verb.upper(), f"{filled(path)}?nope=1", **({"json": {}} if verb in BODIED else {})
     )
     assert refused.status == 400
     check_error(refused)
@@ -75,7 +76,7 @@ async def test_every_operation_refuses_in_the_described_shape(edge: Edge, verb: 
 
 @pytest.mark.parametrize(("verb", "path"), operations())
 async def test_operations_with_the_public_server_are_public_and_no_others(edge: Edge, verb: str, path: str) -> None:
-    options: dict[str, Any] = {"json": {}} if verb == "post" else {}
+    options: dict[str, Any] = {"json": {}} if verb in BODIED else {}
     reply = await edge.public.call(verb.upper(), filled(path), **options)
     internal = "servers" in document()["paths"][path][verb]
     assert reply.status == (404 if internal else 200)

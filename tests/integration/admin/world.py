@@ -65,6 +65,7 @@ class Ground:
             "jwks": self.secrets.jwks.read_text(),
             "user_keys": SecretStr(self.secrets.user_keys.read_text()),
             "page_key": SecretStr(self.secrets.page_key.read_text()),
+            "factor_root": SecretStr(self.secrets.factor_root.read_text()),
             "mail_folder": self.mail,
             "argon2_memory_kib": COST.memory_kib,
             "argon2_passes": COST.passes,

@@ -76,6 +76,21 @@ class AuthServiceStub:
                 request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordRequest.SerializeToString,
                 response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordResponse.FromString,
                 _registered_method=True)
+        self.EnrolSecondFactor = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/EnrolSecondFactor',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorResponse.FromString,
+                _registered_method=True)
+        self.ConfirmSecondFactor = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/ConfirmSecondFactor',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorResponse.FromString,
+                _registered_method=True)
+        self.RemoveSecondFactor = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/RemoveSecondFactor',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -87,7 +102,7 @@ class AuthServiceServicer:
         """Login opens a session. An unknown email, a wrong password and a disabled person answer alike; after some failures an
         email or an address has to wait, whoever it belongs to.
 
-        Errors: LOGIN_REFUSED, LOGIN_LOCKED, VALIDATION_FAILED.
+        Errors: LOGIN_REFUSED, SECOND_FACTOR_REQUIRED, LOGIN_LOCKED, VALIDATION_FAILED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +171,34 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnrolSecondFactor(self, request, context):
+        """EnrolSecondFactor gives the secret for an authenticator (TOTP, RFC 6238). It counts when ConfirmSecondFactor has
+        seen a code of it; until then another call gives another secret.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ConfirmSecondFactor(self, request, context):
+        """ConfirmSecondFactor turns the second factor on, and gives recovery codes, each good once. They are shown this once.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveSecondFactor(self, request, context):
+        """RemoveSecondFactor turns the second factor off, by a code of it.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +241,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.ResetPassword,
                     request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordRequest.FromString,
                     response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordResponse.SerializeToString,
+            ),
+            'EnrolSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnrolSecondFactor,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorResponse.SerializeToString,
+            ),
+            'ConfirmSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.ConfirmSecondFactor,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorResponse.SerializeToString,
+            ),
+            'RemoveSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveSecondFactor,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -418,6 +476,87 @@ class AuthService:
             '/voketag.admin.v1.AuthService/ResetPassword',
             voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordRequest.SerializeToString,
             voketag_dot_admin_dot_v1_dot_auth__pb2.ResetPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnrolSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/EnrolSecondFactor',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.EnrolSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ConfirmSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/ConfirmSecondFactor',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.ConfirmSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/RemoveSecondFactor',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,7 +39,7 @@ class AuthServiceStub:
     """Login opens a session. An unknown email, a wrong password and a disabled person answer alike; after some failures an
     email or an address has to wait, whoever it belongs to.
 
-    Errors: LOGIN_REFUSED, LOGIN_LOCKED, VALIDATION_FAILED.
+    Errors: LOGIN_REFUSED, SECOND_FACTOR_REQUIRED, LOGIN_LOCKED, VALIDATION_FAILED.
     """
     Refresh: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshRequest, _auth_pb2.RefreshResponse]
     """Refresh gives new tokens for a refresh token, which is used up by that. A used one that comes again has been stolen,
@@ -75,6 +75,22 @@ class AuthServiceStub:
 
     Errors: RESET_INVALID, PASSWORD_REFUSED, VALIDATION_FAILED.
     """
+    EnrolSecondFactor: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EnrolSecondFactorRequest, _auth_pb2.EnrolSecondFactorResponse]
+    """EnrolSecondFactor gives the secret for an authenticator (TOTP, RFC 6238). It counts when ConfirmSecondFactor has
+    seen a code of it; until then another call gives another secret.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
+    ConfirmSecondFactor: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ConfirmSecondFactorRequest, _auth_pb2.ConfirmSecondFactorResponse]
+    """ConfirmSecondFactor turns the second factor on, and gives recovery codes, each good once. They are shown this once.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
+    RemoveSecondFactor: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RemoveSecondFactorRequest, _auth_pb2.RemoveSecondFactorResponse]
+    """RemoveSecondFactor turns the second factor off, by a code of it.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -87,7 +103,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """Login opens a session. An unknown email, a wrong password and a disabled person answer alike; after some failures an
     email or an address has to wait, whoever it belongs to.
 
-    Errors: LOGIN_REFUSED, LOGIN_LOCKED, VALIDATION_FAILED.
+    Errors: LOGIN_REFUSED, SECOND_FACTOR_REQUIRED, LOGIN_LOCKED, VALIDATION_FAILED.
     """
     Refresh: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshRequest, _auth_pb2.RefreshResponse]  # type: ignore[assignment]
     """Refresh gives new tokens for a refresh token, which is used up by that. A used one that comes again has been stolen,
@@ -123,6 +139,22 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     Errors: RESET_INVALID, PASSWORD_REFUSED, VALIDATION_FAILED.
     """
+    EnrolSecondFactor: _aio.UnaryUnaryMultiCallable[_auth_pb2.EnrolSecondFactorRequest, _auth_pb2.EnrolSecondFactorResponse]  # type: ignore[assignment]
+    """EnrolSecondFactor gives the secret for an authenticator (TOTP, RFC 6238). It counts when ConfirmSecondFactor has
+    seen a code of it; until then another call gives another secret.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
+    ConfirmSecondFactor: _aio.UnaryUnaryMultiCallable[_auth_pb2.ConfirmSecondFactorRequest, _auth_pb2.ConfirmSecondFactorResponse]  # type: ignore[assignment]
+    """ConfirmSecondFactor turns the second factor on, and gives recovery codes, each good once. They are shown this once.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
+    RemoveSecondFactor: _aio.UnaryUnaryMultiCallable[_auth_pb2.RemoveSecondFactorRequest, _auth_pb2.RemoveSecondFactorResponse]  # type: ignore[assignment]
+    """RemoveSecondFactor turns the second factor off, by a code of it.
+
+    Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who people are. Requests that carry a password have no request_id: what is kept of one would be a fast hash of the
@@ -138,7 +170,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Login opens a session. An unknown email, a wrong password and a disabled person answer alike; after some failures an
         email or an address has to wait, whoever it belongs to.
 
-        Errors: LOGIN_REFUSED, LOGIN_LOCKED, VALIDATION_FAILED.
+        Errors: LOGIN_REFUSED, SECOND_FACTOR_REQUIRED, LOGIN_LOCKED, VALIDATION_FAILED.
         """
 
     @_abc_1.abstractmethod
@@ -215,6 +247,40 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """ResetPassword sets a password under the token of a link, which is used up by that, and ends all sessions.
 
         Errors: RESET_INVALID, PASSWORD_REFUSED, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def EnrolSecondFactor(
+        self,
+        request: _auth_pb2.EnrolSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.EnrolSecondFactorResponse, _abc.Awaitable[_auth_pb2.EnrolSecondFactorResponse]]:
+        """EnrolSecondFactor gives the secret for an authenticator (TOTP, RFC 6238). It counts when ConfirmSecondFactor has
+        seen a code of it; until then another call gives another secret.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def ConfirmSecondFactor(
+        self,
+        request: _auth_pb2.ConfirmSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ConfirmSecondFactorResponse, _abc.Awaitable[_auth_pb2.ConfirmSecondFactorResponse]]:
+        """ConfirmSecondFactor turns the second factor on, and gives recovery codes, each good once. They are shown this once.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveSecondFactor(
+        self,
+        request: _auth_pb2.RemoveSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.RemoveSecondFactorResponse, _abc.Awaitable[_auth_pb2.RemoveSecondFactorResponse]]:
+        """RemoveSecondFactor turns the second factor off, by a code of it.
+
+        Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -122,6 +122,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The token to choose a password is unknown, used up or too old. FAILED_PRECONDITION."""
     REASON_USER_STATE_CONFLICT: _Reason.ValueType  # 59
     """The person is in a state that does not allow this. FAILED_PRECONDITION."""
+    REASON_SECOND_FACTOR_REQUIRED: _Reason.ValueType  # 60
+    """The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
+    REASON_SECOND_FACTOR_CONFLICT: _Reason.ValueType  # 61
+    """The caller has a second factor already, or has none. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -228,4 +232,8 @@ REASON_RESET_INVALID: Reason.ValueType  # 58
 """The token to choose a password is unknown, used up or too old. FAILED_PRECONDITION."""
 REASON_USER_STATE_CONFLICT: Reason.ValueType  # 59
 """The person is in a state that does not allow this. FAILED_PRECONDITION."""
+REASON_SECOND_FACTOR_REQUIRED: Reason.ValueType  # 60
+"""The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
+REASON_SECOND_FACTOR_CONFLICT: Reason.ValueType  # 61
+"""The caller has a second factor already, or has none. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
