@@ -1,8 +1,9 @@
 """Two scan processes at 32 connections, in turns with the classical service when a folder with its source is given.
 
 Run: python -m bench.scan_pair [--peer DIR] [--rounds 4] [--seconds 4]. One caller process for either, with one call at
-a time on each connection: gRPC to ours, HTTP/1.1 to the classical one. Both have the same PostgreSQL and a Valkey of
-their own. Last, ours with busy callers: 64 devices scan everything, which the risk engine has to look into.
+a time on each connection: gRPC to ours, HTTP/1.1 to the classical one. Both have the same PostgreSQL, durable, and a
+Valkey of their own. Ours has its journal and ledger written meanwhile, and a turn ends when all of it is in. Last, ours
+with busy callers: 64 devices scan everything, which the risk engine has to look into.
 """
 
 import argparse
@@ -11,10 +12,13 @@ import statistics
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from redis.asyncio import Redis
+
 from bench.go_peer import HTTP, NoPeerError, peer
 from bench.load import Figures, Plan, load
 from bench.processes import Spending
-from bench.scanners import bytes_of_products, ground, scanning
+from bench.scanners import Ground, bytes_of_products, ground, journaling, scanning
+from scan.stream import stream_key
 
 PROCESSES, CONNECTIONS, PRODUCTS, BUSY_DEVICES = 2, 32, 20_000, 64
 RECORDED = "   5,130 rps   P50   5.86   P90   8.73                  P99  13.29 ms   (classical, one such machine)"
@@ -28,6 +32,13 @@ async def measured(plan: Plan, pids: dict[str, int]) -> Figures:
     words = ", ".join(f"{name} {part:.0f}" for name, part in {**parts, "caller": figures.cpu}.items())
     print(f"  {figures}   us of CPU a call: {words}", flush=True)
     return figures
+
+
+async def written(on: Ground) -> None:
+    """Waits until the journal has everything that was scanned."""
+    async with Redis.from_url(on.valkey.url) as client, asyncio.timeout(60):
+        while await client.xlen(stream_key(0)) > 1:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
 
 
 def medians(name: str, runs: list[Figures]) -> None:
@@ -44,6 +55,7 @@ async def main(source: Path | None, rounds: int, seconds: float) -> None:
         batch = await on.database.batch(PRODUCTS, state="COMPLETED")
         services = await stack.enter_async_context(scanning(on, PROCESSES))
         pids = {f"scan {number}": service.child.pid or 0 for number, service in enumerate(services, 1)}
+        pids["journal"] = await stack.enter_async_context(journaling(on))
         pids |= {"Valkey": on.valkey_pid, "PostgreSQL": on.postmaster}
         ports, tokens = [service.port for service in services], on.written("tokens", batch.tokens)
         turns = {"ours": (Plan("grpc", ports, tokens, seconds, CONNECTIONS), pids)}
@@ -59,6 +71,7 @@ async def main(source: Path | None, rounds: int, seconds: float) -> None:
             for name, (plan, whose) in turns.items():
                 print(name)
                 runs[name].append(await measured(plan, whose))
+                await written(on)
         print("ours, busy callers")
         busy = await measured(Plan("grpc", ports, tokens, seconds, CONNECTIONS, devices=BUSY_DEVICES), pids)
         print(f"Valkey keeps {await bytes_of_products(on.valkey.url, batch):.0f} bytes of a product (one device each)")

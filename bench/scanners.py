@@ -1,6 +1,7 @@
 """What the benches of scans stand on: PostgreSQL, Valkey, an anchor, products, and scan services on them."""
 
 import logging
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 
 from mesh.local.postgres import PostgresServer
+from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from scan.shard import product_key
 from tests.fakes.anchor import FakeAnchor
@@ -79,6 +81,18 @@ async def scanning(on: Ground, processes: int = 1) -> AsyncIterator[list[Service
             stack.push_async_callback(service.stop)
             await service.start()
         yield services
+
+
+@asynccontextmanager
+async def journaling(on: Ground) -> AsyncIterator[int]:
+    """The journal's writer, with its ledger; its process id."""
+    settings = on.service().environment | {"VOKETAG_METRICS_PORT": "0", "VOKETAG_LEDGER_CHECKPOINT_SECONDS": "10"}
+    child = Child("journal", [sys.executable, "-m", "scan", "journal"], log=on.folder / "journal.log", env=settings)
+    await child.start()
+    try:
+        yield child.pid or 0
+    finally:
+        await child.stop()
 
 
 async def bytes_of_products(url: str, batch: Batch, sample: int = 1_000) -> float:
