@@ -124,7 +124,12 @@ def test_help_explains_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("service", "named"),
-    [("scan", "VOKETAG_KEYRING"), ("factory", "VOKETAG_API_KEY_ROOT"), ("anchor", "VOKETAG_DATABASE_URL")],
+    [
+        ("scan", "VOKETAG_KEYRING"),
+        ("factory", "VOKETAG_API_KEY_ROOT"),
+        ("anchor", "VOKETAG_DATABASE_URL"),
+        ("admin", "VOKETAG_USER_KEYS"),
+    ],
 )
 def test_service_lists_all_settings_it_lacks(tmp_path: Path, service: str, named: str) -> None:
     bare = {name: value for name, value in environment(tmp_path).items() if not name.startswith("VOKETAG_")}
