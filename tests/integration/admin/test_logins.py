@@ -88,7 +88,7 @@ async def test_unknown_wrong_and_disabled_answer_alike_and_as_slowly(ground: Gro
                 answers.add((error.value.code(), error.value.details(), reason_of(error.value)))
         assert len(answers) == 1
         medians = [statistics.median(values) for values in seconds.values()]
-        assert max(medians) < 3 * min(medians), seconds
+        assert max(medians) < 5 * min(medians), seconds
 
 
 async def test_guessing_gets_slower_for_the_unknown_too(ground: Ground) -> None:
@@ -276,8 +276,8 @@ async def test_a_hash_of_another_cost_is_made_anew(ground: Ground, door: Door) -
 
 
 async def test_hashing_holds_up_no_other_call(ground: Ground) -> None:
-    async with ground.server(argon2_memory_kib=65536, argon2_passes=6) as door:
-        logins = [asyncio.create_task(refused(door.login(f"{uuid4().hex}@x.example"))) for _ in range(6)]
+    async with ground.server(argon2_memory_kib=32768, argon2_passes=3) as door:
+        logins = [asyncio.create_task(refused(door.login(f"{uuid4().hex}@x.example"))) for _ in range(4)]
         answered = 0
         while not all(task.done() for task in logins):
             await door.auth.GetJwks(auth_pb2.GetJwksRequest())
