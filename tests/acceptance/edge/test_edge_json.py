@@ -31,6 +31,7 @@ async def test_a_verdict_comes_as_json_with_every_scalar_in_lower_camel_case(edg
         "scanCount": 0,
         "recorded": False,
         "scanId": "",
+        "firstCountryCode": "",
     }
 
 

@@ -229,9 +229,11 @@ async def test_a_chain_that_came_back_as_another_stops_the_submitter(bent: World
 
 
 async def test_a_call_to_nothing_is_not_a_registration(bent: World) -> None:
-    await bent.round()  # looked at the contract; it is looked at again only after an outage
-    await bent.ground.rpc("anvil_setCode", bent.chain.contract, "0x")
+    await bent.ground.rpc("evm_setAutomine", False)
     await bent.submit()
+    await bent.reach("sent")  # the contract was looked at; it is looked at again only after an outage
+    await bent.ground.rpc("anvil_setCode", bent.chain.contract, "0x")
+    await bent.ground.rpc("evm_mine")
     with pytest.raises(ChainUnavailableError):
         await bent.reach("mined")
     assert await bent.states() == ["sent"]
