@@ -2,7 +2,7 @@
 
 from mesh.clock import Clock
 
-NOTICES = 10_000
+NOTICES = 50_000
 
 
 class Changes:
@@ -12,7 +12,7 @@ class Changes:
     notices than `kept_seconds` are forgotten, so a card older than that must not ask.
     """
 
-    def __init__(self, clock: Clock, *, lease_seconds: float = 1.5, kept_seconds: float = 60.0) -> None:
+    def __init__(self, clock: Clock, *, lease_seconds: float = 1.5, kept_seconds: float = 300.0) -> None:
         self.kept_seconds = kept_seconds
         self._clock = clock
         self._lease = lease_seconds

@@ -10,7 +10,7 @@ from mesh.config import ValkeySettings
 from mesh.errors import DependencyUnavailable
 from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
-from mesh.pipeline import Pipeline
+from mesh.pipeline import Pipeline, ValkeyRefusedError
 from mesh.presence import Presence
 
 NODES = 3
@@ -81,8 +81,9 @@ class ValkeyCluster:
     async def move(self, slot: int, to: ClusterNode) -> None:
         """Moves a slot with its keys in one step, and waits until all nodes know."""
         source, target = await self.owner(slot), (await to.ask("CLUSTER", "MYID")).decode()
-        await source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target)
         async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await _migrates(source, slot, target):
+                await asyncio.sleep(0.02)
             while slot not in await _own_slots(to):
                 await asyncio.sleep(0.02)
 
@@ -97,6 +98,17 @@ async def _ranges(node: ClusterNode) -> list[tuple[int, int, int]]:
     """First slot, last slot, port."""
     told = await node.ask("CLUSTER", "SLOTS")
     return [(first, last, owner[1]) for first, last, owner, *_ in told]
+
+
+async def _migrates(source: ClusterNode, slot: int, target: str) -> bool:
+    """False while the node has not done with the slot's move before this one."""
+    try:
+        await source.ask("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", target)
+    except ValkeyRefusedError as error:
+        if "already migrating" not in str(error):
+            raise
+        return False
+    return True
 
 
 async def _own_slots(node: ClusterNode) -> set[int]:

@@ -171,7 +171,7 @@ async def opened(folder: Path) -> AsyncIterator[World]:
         stack.push_async_callback(service.stop)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(service.target))
         public, internal, admin, nobody = (Address(LOOPBACK, ports.pick()) for _ in range(4))
-        upstreams = {"scan": Address(LOOPBACK, service.port), "factory": nobody, "anchor": nobody}
+        upstreams = {"scan": Address(LOOPBACK, service.port), "factory": nobody, "anchor": nobody, "admin": nobody}
         settings = EdgeSettings(
             public=public, internal=internal, admin=admin, upstreams=upstreams, health_seconds=0.25, trusted_hops=1
         )
