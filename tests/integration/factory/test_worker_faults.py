@@ -1,5 +1,7 @@
 """Workers that stop, or find their job poisoned; every test starts workers of its own. test_kills.py kills them."""
 
+import contextlib
+
 import pytest
 from voketag.factory.v1 import factory_pb2
 
@@ -105,15 +107,18 @@ async def test_job_of_a_killed_worker_is_taken_over_within_its_lease_and_five_se
         async def issued() -> int:
             return (await customer.batch(batch_id)).issued_count
 
+        async def both_listen() -> bool:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
+            return int(await owner.fetchval(query, "LISTEN %jobs_factory%")) == 2 * KINDS_OF_JOBS
+
         await eventually(issued)
-        async with working(ground, anchor, LEASE_SECONDS=lease):
-
-            async def both_listen() -> bool:
-                query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
-                return int(await owner.fetchval(query, "LISTEN %jobs_factory%")) == 2 * KINDS_OF_JOBS
-
-            await eventually(both_listen)
-            await first.kill()
+        async with contextlib.AsyncExitStack() as second:
+            # However fast the first one writes, it is not done before the second one is there.
+            async with ground.owner() as keeper, keeper.transaction():
+                await keeper.execute("LOCK TABLE products IN SHARE MODE")
+                await second.enter_async_context(working(ground, anchor, LEASE_SECONDS=lease))
+                await eventually(both_listen)
+                await first.kill()
             before = await issued()
             assert before < 400_000
 
