@@ -1,8 +1,6 @@
 """Exports: the products of a batch as a file, page by page in the order of their index."""
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from enum import StrEnum
@@ -16,6 +14,7 @@ from factory.batch import Batch, ProductState
 from factory.minting import Tokens
 from factory.store import Store
 from mesh.ahead import ahead
+from mesh.tables import csv_lines, escaped
 
 PAGE_ROWS = 2_000
 PIECE_BYTES = 1024 * 1024
@@ -23,7 +22,6 @@ STATES = tuple(ProductState.__members__)
 """By products.state."""
 
 COLUMNS = ("index", "product_id", "token", "url", "state", *RULES, "attributes")
-_FORMULA = frozenset("=+-@\t\r")
 
 Page = Sequence[Any]
 Render = Callable[[Page, Sequence[str]], str]
@@ -36,23 +34,11 @@ class ExportFormat(StrEnum):
     JSON_LINES = "JSON_LINES"
 
 
-def escaped(text: str) -> str:
-    """A cell that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text and text[0] in _FORMULA else text
-
-
 def csv_cells(attributes: bytes) -> tuple[str, ...]:
     """The cells of canonical attributes: the known columns, then the others as JSON, '' for none."""
     others = orjson.loads(attributes)
     known = [escaped(others.pop(column, "")) for column in RULES]
     return (*known, orjson.dumps(others).decode() if others else "")
-
-
-def csv_lines(rows: Sequence[Sequence[object]]) -> str:
-    """RFC 4180 lines."""
-    lines = io.StringIO()
-    csv.writer(lines).writerows(rows)
-    return lines.getvalue()
 
 
 class Exports:
