@@ -14,11 +14,11 @@ from mesh import processes, telemetry
 from mesh.auditor import NOT_AUDITED, AuditError
 from mesh.config import OwnerSettings, load
 from mesh.errors import DependencyUnavailable
+from mesh.ledger import Ledger
 from mesh.migrate import migrate_as_owner
 from scan import assembly, auditing, replaying, writing
 from scan.config import AuditSettings, JournalSettings, KeySettings, RecordSettings, ScanSettings
 from scan.judging import Judging
-from scan.ledger import Ledger
 from scan.replaying import ReplayError
 from trust.keyring import Keyring
 from trust.note import Signer

@@ -12,6 +12,7 @@ from mesh.api_keys import ApiKeyAuthenticator
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.cluster import lanes
 from mesh.identity import Authenticator, ServiceAuthenticator
+from mesh.ledger import Ledger
 from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
 from mesh.policy import FACTORY, SERVICE
@@ -32,7 +33,6 @@ from scan.geography import FromDatabase, FromEdge, Geography, Nowhere
 from scan.journal import Journal
 from scan.judging import Judging
 from scan.language import read_languages
-from scan.ledger import Ledger
 from scan.ledger_service import LedgerService
 from scan.log import Log
 from scan.page import Page

@@ -8,9 +8,9 @@ from mesh import database
 from mesh.auditor import conclude, keep, kept, verifiers
 from mesh.cli.console import console, errors
 from mesh.database import Connection, reached
+from mesh.ledger import Ledger, Snapshot
 from scan.config import AuditSettings
 from scan.journal import Journal
-from scan.ledger import Ledger, Snapshot
 from trust.alignment import Row
 from trust.audit import Report, audit
 from trust.checkpoint import Checkpoint

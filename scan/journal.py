@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from mesh.database import Connection, load_queries
+from mesh.lead import lead
 from scan.event import Row
 from scan.replay import Past
 from scan.stream import Entry
@@ -87,8 +88,7 @@ class Journal:
 
     async def lead(self, connection: Connection, lease_seconds: float) -> bool:
         """Whether this connection leads from now on to its end, which comes when it idles longer than the lease."""
-        await self._sql.bound_session(connection, seconds=f"{round(lease_seconds * 1000)}ms")
-        return bool(await self._sql.lead(connection, key=LEAD_KEY))
+        return await lead(connection, LEAD_KEY, lease_seconds)
 
     async def shards(self, connection: Connection) -> list[int]:
         """Every shard whose stream was ever read."""

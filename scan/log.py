@@ -13,8 +13,8 @@ import asyncpg
 
 from mesh.database import reached
 from mesh.errors import NotLogged
+from mesh.ledger import Ledger, NotLoggedError, Signed
 from scan.journal import Journal
-from scan.ledger import Ledger, NotLoggedError, Signed
 from trust.ledger import entry_bytes
 from trust.merkle import HASH_BYTES
 from trust.tilepath import TilePath

@@ -1,10 +1,7 @@
 """What waits to be written to the journal and to be signed for, shown to Prometheus."""
 
-from datetime import datetime
-
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from scan.ledger import Standing
 from scan.stream import Backlog, Memory
 
 
@@ -33,27 +30,3 @@ class Metrics:
         """Shows how full Valkey is."""
         self._used.set(memory.used)
         self._limit.set(memory.limit)
-
-
-class LedgerMetrics:
-    """Gauges and counters of a signer of the ledger in the given registry."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.faults = Counter(
-            "voketag_ledger_faults", "Checkpoints that could not be signed or anchored", registry=registry
-        )
-        self.damaged = Gauge("voketag_ledger_damaged", "1 while the ledger is not fit to be signed", registry=registry)
-        self._age = Gauge("voketag_ledger_checkpoint_age_seconds", "Age of the last checkpoint", registry=registry)
-        self._size = Gauge("voketag_ledger_checkpoint_size", "Entries that are signed for", registry=registry)
-        self._unsigned = Gauge("voketag_ledger_unsigned", "Entries that are not signed for", registry=registry)
-        self._unsubmitted = Gauge(
-            "voketag_ledger_unsubmitted", "Checkpoints that Anchor has not accepted", registry=registry
-        )
-
-    def show(self, standing: Standing, now: datetime) -> None:
-        """Shows how far the ledger is signed for."""
-        if standing.signed_at is not None:
-            self._age.set((now - standing.signed_at).total_seconds())
-        self._size.set(standing.signed)
-        self._unsigned.set(standing.size - standing.signed)
-        self._unsubmitted.set(standing.unsubmitted)

@@ -13,9 +13,9 @@ from rich.table import Table
 from mesh import database
 from mesh.cli.console import console
 from mesh.database import reached
+from mesh.ledger import Ledger
 from scan.config import AuditSettings
 from scan.journal import Journal
-from scan.ledger import Ledger
 from scan.replay import BAND, Shift, replay
 from scan.risk import RiskError, Weights
 from scan.verdict import Verdict

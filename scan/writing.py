@@ -9,17 +9,17 @@ import structlog
 from prometheus_client import REGISTRY
 
 from mesh import client, database
+from mesh.checkpoints import Checkpoints, LedgerMetrics, Turns
 from mesh.clock import SystemClock
 from mesh.cluster import lanes
 from mesh.identity import ServiceTokens
+from mesh.ledger import Ledger
 from mesh.presence import Presence
-from scan.checkpoints import Checkpoints, Turns
 from scan.config import JournalSettings
 from scan.event import Judge
 from scan.journal import Journal
 from scan.journal import Ledger as JournalLedger
-from scan.ledger import Ledger
-from scan.metrics import LedgerMetrics, Metrics
+from scan.metrics import Metrics
 from scan.peers import AnchorPeer, FactoryPeer
 from scan.store import Store
 from scan.stream import Stream

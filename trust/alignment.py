@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from trust.finding import Finding, FindingKind
-from trust.ledger import EntryMalformedError, Event, Opening, entry_hash
+from trust.ledger import Chained, EntryMalformedError, Opening
 
 LOOK_AHEAD = 1024
 """How many rows and places are looked at to find where a damaged stretch ends."""
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     """One row: the place from 0 that it claims, what was logged, and the personal fields while they are kept."""
 
     number: int
-    event: Event
+    event: Chained
     opening: Opening | None = None
 
 
@@ -81,7 +81,7 @@ class Alignment:
             return False
         pairs = zip(rows[:count], links.hashes[start:], links.hashes[start + 1 :], strict=False)
         try:
-            fine = all(entry_hash(previous, row.event) == own for row, previous, own in pairs)
+            fine = all(row.event.hash_after(previous) == own for row, previous, own in pairs)
         except EntryMalformedError:
             return False
         if fine:
@@ -196,10 +196,10 @@ class Alignment:
         return moved
 
 
-def joins(event: Event, previous: bytes, own: bytes) -> bool:
+def joins(event: Chained, previous: bytes, own: bytes) -> bool:
     """Whether the event's entry after the hash `previous` has the hash `own`."""
     try:
-        return entry_hash(previous, event) == own
+        return event.hash_after(previous) == own
     except EntryMalformedError:
         return False
 

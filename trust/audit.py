@@ -18,7 +18,7 @@ from trust import merkle
 from trust.alignment import LOOK_AHEAD, Alignment, Links, Row
 from trust.checkpoint import Checkpoint
 from trust.finding import Finding, FindingKind, Findings
-from trust.ledger import EntryMalformedError, entry_hash, genesis
+from trust.ledger import EntryMalformedError, genesis
 from trust.marks import Mark, Marks, close
 from trust.note import Verifier
 from trust.tiles import (
@@ -270,7 +270,7 @@ class _Audit:
         hashes, last = [], self._last
         try:
             for row in rows:
-                last = entry_hash(last, row.event)
+                last = row.event.hash_after(last)
                 hashes.append(last)
         except EntryMalformedError:
             return None

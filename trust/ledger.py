@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct, error
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from trust.merkle import HASH_BYTES
 from trust.tiles import Reader, Tile, TileBuilder, leaf_from_tiles, partial_tiles
@@ -38,6 +38,24 @@ class EntryMalformedError(ValueError):
     """The event has no canonical entry, or the bytes are not one; the message says what is wrong."""
 
 
+class Chained(Protocol):
+    """What an entry says, of whatever log it is: a scan, or a change that the audit log tells of."""
+
+    @property
+    def event_id(self) -> bytes:
+        """Its id: 16 bytes."""
+        ...
+
+    @property
+    def personal(self) -> bytes:
+        """The commitment to its personal fields, NOTHING_PERSONAL without any."""
+        ...
+
+    def hash_after(self, previous: bytes) -> bytes:
+        """Give the hash of its entry after the entry whose hash is `previous`. Raises EntryMalformedError."""
+        ...
+
+
 class Event(NamedTuple):
     """What the ledger says of one scan, in the order of the entry's bytes.
 
@@ -53,6 +71,10 @@ class Event(NamedTuple):
     risk_total: int
     risk_version: int
     personal: bytes
+
+    def hash_after(self, previous: bytes) -> bytes:
+        """See `entry_hash`."""
+        return entry_hash(previous, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +181,20 @@ def append(state: State, events: Iterable[Event]) -> Appended:
             hashes += last
     except error as refused:
         raise EntryMalformedError(f"a number of the event is out of range: {refused}") from None
-    full = builder.add(bytes(hashes))
+    return _grown(state, builder, last, bytes(hashes))
+
+
+def extend(state: State, entries: Iterable[Chained]) -> Appended:
+    """Append entries of any log in their order, as `append` does. Raises EntryMalformedError, ValueError."""
+    last, hashes = state.last, bytearray()
+    for entry in entries:
+        last = entry.hash_after(last)
+        hashes += last
+    return _grown(state, TileBuilder.resume(state.size, state.tiles), last, bytes(hashes))
+
+
+def _grown(state: State, builder: TileBuilder, last: bytes, hashes: bytes) -> Appended:
+    full = builder.add(hashes)
     partial = builder.partial()
     held = {(tile.level, tile.index): len(tile.hashes) for tile in state.tiles}
     grown = [tile for tile in partial if held.get((tile.level, tile.index)) != len(tile.hashes)]

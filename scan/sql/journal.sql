@@ -48,18 +48,6 @@ FROM events WHERE product_id = :product_id AND event_id = :event_id;
 INSERT INTO dead_entries (shard, stream_id, reason, fields) VALUES (:shard, :stream_id, :reason, :fields)
 ON CONFLICT DO NOTHING;
 
--- name: lead(key)$
--- Held as long as the connection: one writer works, and another takes over when its connection is gone.
-SELECT pg_try_advisory_lock(:key);
-
--- name: bound_session(seconds)^
--- A writer that hangs, or whose machine is gone, loses its connection and with it the lead.
-SELECT set_config('idle_session_timeout', :seconds, false),
-  set_config('idle_in_transaction_session_timeout', :seconds, false),
-  set_config('tcp_keepalives_idle', '5', false),
-  set_config('tcp_keepalives_interval', '2', false),
-  set_config('tcp_keepalives_count', '3', false);
-
 -- name: ensure_event_months(months_ahead)$
 -- Runs as the owner: this role makes no tables.
 SELECT ensure_event_months(:months_ahead);

@@ -12,10 +12,10 @@ from typing import Any
 import uvloop
 
 from mesh.config import load
+from mesh.ledger import Ledger
 from scan import writing
 from scan.config import JournalSettings
 from scan.judging import Judging
-from scan.ledger import Ledger
 from scan.peers import AnchorPeer
 from trust.checkpoint import Checkpoint
 

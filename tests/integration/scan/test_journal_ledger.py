@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from mesh.ledger import Ledger, Snapshot
 from mesh.local.server import Server
 from scan.journal import Journal
-from scan.ledger import Ledger, Snapshot
 from tests.fakes.keys import signer
 from tests.integration.anchor.processes import running, supervised
 from tests.integration.scan.journals import World

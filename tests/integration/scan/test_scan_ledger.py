@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from mesh.database import connect
-from scan.ledger import Ledger, LedgerDamagedError, LedgerForeignError, NotLoggedError, Snapshot
+from mesh.ledger import Ledger, LedgerDamagedError, LedgerForeignError, NotLoggedError, Snapshot
 from tests.databases import Databases
 from tests.unit.trust.ledgers import ORIGIN, SIGNER, event
 from trust import merkle
@@ -254,7 +254,7 @@ async def test_the_service_itself_may_not_unsay(pool: Pool, statement: str) -> N
 
 
 async def test_an_audit_pages_through_the_checkpoints(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scan.ledger.PAGE", 2)
+    monkeypatch.setattr("mesh.ledger.PAGE", 2)
     for number in range(5):
         await append(pool, events(10 * number, 10 * number + 10))
         await sign(pool)

@@ -10,10 +10,10 @@ from voketag.scan.v1 import scan_pb2
 from mesh.client import peer, with_api_key
 from mesh.clock import SystemClock, new_id
 from mesh.identity import ServiceTokens
+from mesh.ledger import Ledger
 from mesh.local.secrets import Secrets
 from scan.event import make_row
 from scan.journal import Journal
-from scan.ledger import Ledger
 from scan.store import Store
 from tests.fakes.chain_ledger import judge
 from tests.integration.scan.calls import Stub, reason_of, verify

@@ -10,10 +10,10 @@ import pytest
 
 from mesh.clock import SystemClock, new_id
 from mesh.errors import PositionLost, ShuttingDown
+from mesh.ledger import Ledger
 from mesh.local.server import Server
 from scan.event import Envelope
 from scan.journal import Journal
-from scan.ledger import Ledger
 from scan.store import Store
 from scan.watching import FAR_BEHIND, Pace, Seen, Watching
 from tests.integration.scan.journals import World, envelope

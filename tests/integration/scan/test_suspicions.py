@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from grpc.aio import insecure_channel
 
+from mesh.ledger import Ledger
 from mesh.local.process import Child
 from scan.event import Envelope
 from scan.factors import ProductState
 from scan.journal import Journal
-from scan.ledger import Ledger
 from scan.peers import FactoryPeer
 from scan.store import Store
 from scan.suspicion import Sender

@@ -1,4 +1,4 @@
-"""The scan ledger in PostgreSQL: its end, its tiles and its signed checkpoints; docs/ledger.md says what they prove.
+"""A ledger in PostgreSQL: its end, its tiles and its signed checkpoints; docs/ledger.md says what they prove.
 
 Entries are appended within the transaction that writes their rows. Lost before its commit: all of it, entries too.
 After it: nothing. A checkpoint is signed for what is committed only; lost before its row is committed, it was shown to
@@ -14,15 +14,14 @@ from typing import Any, TypeAlias
 import asyncpg
 
 from mesh.database import Connection, load_queries
+from mesh.lead import key_of, lead
 from trust import tiles
 from trust.alignment import Row
 from trust.checkpoint import Checkpoint, sign_checkpoint
-from trust.ledger import Event, State, append, genesis
+from trust.ledger import Appended, Event, State, append, genesis
 from trust.note import Signer
 
 PAGE = 1000
-SIGN_KEY = 0x766F6B73
-"""The advisory lock of whoever signs."""
 _MOST_TILES = (1 << 63) - 1
 
 Rows = Callable[[int], AsyncIterator[Sequence[Row]]]
@@ -71,7 +70,7 @@ class Standing:
 
 
 class Ledger:
-    """The ledger `origin`, in the schema `scan` of whatever connection is given."""
+    """The ledger `origin`, in the schema that a connection sees first: that of scans, or that of the audit log."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -80,19 +79,32 @@ class Ledger:
     async def append(self, connection: Connection, events: Sequence[Event]) -> int:
         """Append events in their order, within the caller's transaction (READ COMMITTED): the number of the first.
 
+        Raises EntryMalformedError, and what `hold` does, each before anything is written.
+        """
+        state = await self.hold(connection)
+        if events:
+            await self.put(connection, append(state, events))
+        return state.size
+
+    async def hold(self, connection: Connection) -> State:
+        """The ledger's end, held until the caller's transaction ends.
+
         Waits for whoever appends at the same time to commit, and makes others wait until the caller has. Raises
-        EntryMalformedError, LedgerForeignError and LedgerDamagedError, each before anything is written.
+        LedgerForeignError and LedgerDamagedError.
         """
         if not connection.is_in_transaction():
             raise RuntimeError("entries are appended within a transaction, or their rows and they could part")
-        state = await self._held(connection)
-        if not events:
-            return state.size
-        appended = append(state, events)
+        row = await self.queries.hold_ledger(connection)
+        if row is None:
+            await self.queries.begin_ledger(connection, origin=self.origin, last=genesis(self.origin))
+            row = await self.queries.hold_ledger(connection)
+        return await self._state(connection, row)
+
+    async def put(self, connection: Connection, appended: Appended) -> None:
+        """Write what was appended to the state that `hold` gave, in the same transaction."""
         levels, numbers, hashes = zip(*[(tile.level, tile.index, tile.hashes) for tile in appended.tiles], strict=True)
         await self.queries.put_tiles(connection, levels=levels, numbers=numbers, hashes=hashes)
         await self.queries.move_ledger(connection, size=appended.state.size, last=appended.state.last)
-        return state.size
 
     async def sign(self, connection: Connection, signer: Signer, now: datetime) -> Checkpoint | None:
         """Sign the ledger as it is committed, and keep the checkpoint; None if nothing was appended since the last.
@@ -114,8 +126,7 @@ class Ledger:
 
     async def lead(self, connection: Connection, lease_seconds: float) -> bool:
         """Whether this connection signs from now on to its end, which comes when it idles longer than the lease."""
-        await self.queries.bound_session(connection, seconds=f"{round(lease_seconds * 1000)}ms")
-        return bool(await self.queries.lead(connection, key=SIGN_KEY))
+        return await lead(connection, key_of(f"sign {self.origin}"), lease_seconds)
 
     async def signs(self, connection: Connection, signer: Signer, now: datetime) -> None:
         """Keep a signer's public key with those that ever signed."""
@@ -178,14 +189,6 @@ class Ledger:
             return tiles.consistency_path_from_tiles(old, new, read)
         except (IndexError, ValueError) as error:
             raise NotLoggedError(str(error)) from error
-
-    async def _held(self, connection: Connection) -> State:
-        """The ledger's end, held until the transaction ends."""
-        row = await self.queries.hold_ledger(connection)
-        if row is None:
-            await self.queries.begin_ledger(connection, origin=self.origin, last=genesis(self.origin))
-            row = await self.queries.hold_ledger(connection)
-        return await self._state(connection, row)
 
     async def _state(self, connection: Connection, row: Mapping[str, Any]) -> State:
         if row["origin"] != self.origin:

@@ -12,18 +12,19 @@ Lost before a checkpoint's row is committed: a signature that nobody was shown. 
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import asyncpg
 import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mesh import tasks
 from mesh.clock import Clock
 from mesh.database import GONE, Connection
 from mesh.errors import AnchorConflict, DependencyUnavailable
+from mesh.ledger import Ledger, LedgerDamagedError, LedgerForeignError, Standing
 from mesh.presence import Presence
-from scan.ledger import Ledger, LedgerDamagedError, LedgerForeignError
-from scan.metrics import LedgerMetrics
 from trust.checkpoint import Checkpoint
 from trust.note import Signer
 
@@ -39,6 +40,43 @@ class Submit(Protocol):
     async def __call__(self, checkpoint: Checkpoint, /) -> None:
         """Raises DependencyUnavailable, and AnchorConflict if Anchor has another root for this size."""
         ...
+
+
+class Due(Protocol):
+    """Says whether what was appended after the last checkpoint, of `signed` entries, is worth one."""
+
+    async def __call__(self, connection: Connection, signed: int, /) -> bool:
+        """Asked when the ledger has grown."""
+        ...
+
+
+async def always(_: Connection, __: int) -> bool:
+    """Whatever was appended is signed for."""
+    return True
+
+
+class LedgerMetrics:
+    """Gauges and counters of a signer of the ledger in the given registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.faults = Counter(
+            "voketag_ledger_faults", "Checkpoints that could not be signed or anchored", registry=registry
+        )
+        self.damaged = Gauge("voketag_ledger_damaged", "1 while the ledger is not fit to be signed", registry=registry)
+        self._age = Gauge("voketag_ledger_checkpoint_age_seconds", "Age of the last checkpoint", registry=registry)
+        self._size = Gauge("voketag_ledger_checkpoint_size", "Entries that are signed for", registry=registry)
+        self._unsigned = Gauge("voketag_ledger_unsigned", "Entries that are not signed for", registry=registry)
+        self._unsubmitted = Gauge(
+            "voketag_ledger_unsubmitted", "Checkpoints that Anchor has not accepted", registry=registry
+        )
+
+    def show(self, standing: Standing, now: datetime) -> None:
+        """Shows how far the ledger is signed for."""
+        if standing.signed_at is not None:
+            self._age.set((now - standing.signed_at).total_seconds())
+        self._size.set(standing.signed)
+        self._unsigned.set(standing.size - standing.signed)
+        self._unsubmitted.set(standing.unsubmitted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +100,7 @@ class Checkpoints:
         clock: Clock,
         metrics: LedgerMetrics,
         turns: Turns,
+        due: Due = always,
     ) -> None:
         self._pool = pool
         self._ledger = ledger
@@ -70,6 +109,7 @@ class Checkpoints:
         self._clock = clock
         self._metrics = metrics
         self._turns = turns
+        self._due = due
         self._postgres, self._anchor = Presence("PostgreSQL for checkpoints"), Presence("Anchor")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -105,7 +145,9 @@ class Checkpoints:
 
     async def _turn(self, connection: Connection) -> None:
         try:
-            await self._ledger.sign(connection, self._signer, self._clock.now())
+            standing = await self._ledger.standing(connection)
+            if standing.size <= standing.signed or await self._due(connection, standing.signed):
+                await self._ledger.sign(connection, self._signer, self._clock.now())
             self._metrics.damaged.set(0)
         except (LedgerDamagedError, LedgerForeignError) as error:
             self._metrics.damaged.set(1)
