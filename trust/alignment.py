@@ -7,10 +7,10 @@ was moved is known again wherever it stands.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from trust.finding import Finding, FindingKind
-from trust.ledger import Chained, EntryMalformedError, Opening
+from trust.ledger import Chained, EntryMalformedError, Event, Opening
 
 LOOK_AHEAD = 1024
 """How many rows and places are looked at to find where a damaged stretch ends."""
@@ -24,8 +24,27 @@ class Row(NamedTuple):
     """One row: the place from 0 that it claims, what was logged, and the personal fields while they are kept."""
 
     number: int
-    event: Chained
+    event: Event
     opening: Opening | None = None
+
+
+class Placed(Protocol):
+    """One row of any log: the place that it claims, its entry, and personal fields while they are kept."""
+
+    @property
+    def number(self) -> int:
+        """The place from 0."""
+        ...
+
+    @property
+    def event(self) -> Chained:
+        """What was logged."""
+        ...
+
+    @property
+    def opening(self) -> Opening | None:
+        """What the entry commits to, if it is kept."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +54,7 @@ class Links:
     first: int
     hashes: Sequence[bytes]
 
-    def fits(self, row: Row, place: int) -> bool:
+    def fits(self, row: Placed, place: int) -> bool:
         """Whether the row belongs there; False outside these places."""
         at = place - self.first + 1
         return 1 <= at < len(self.hashes) and joins(row.event, self.hashes[at - 1], self.hashes[at])
@@ -52,7 +71,7 @@ class _Hole:
 
     previous: bytes
     own: bytes
-    row: Row | None
+    row: Placed | None
 
 
 class Alignment:
@@ -67,14 +86,14 @@ class Alignment:
         self._shift = 0
         self._holes: dict[int, _Hole] = {}
         self._gaps: list[tuple[int, int]] = []
-        self._strays: list[Row] = []
+        self._strays: list[Placed] = []
 
     @property
     def open(self) -> int:
         """How much there is to find, at most: places and rows without a counterpart, runs of places counted once."""
         return len(self._holes) + len(self._gaps) + len(self._strays)
 
-    def take(self, rows: list[Row], links: Links, stop: int) -> bool:
+    def take(self, rows: list[Placed], links: Links, stop: int) -> bool:
         """Take the rows of all places up to `stop` from the front of `rows`; if one is not in its place, take none."""
         count, start = stop - self.place, self.place - links.first
         if len(rows) < count:
@@ -90,7 +109,7 @@ class Alignment:
             del rows[:count]
         return fine
 
-    def align(self, rows: list[Row], links: Links, stop: int) -> None:
+    def align(self, rows: list[Placed], links: Links, stop: int) -> None:
         """Account for the places up to `stop`, taking rows from the front of `rows` that belong to them or to none.
 
         `rows` and `links` should reach `LOOK_AHEAD` beyond `stop`.
@@ -106,7 +125,7 @@ class Alignment:
                 taken += self._skip(rows, taken, links, stop)
         del rows[:taken]
 
-    def rest(self, rows: Sequence[Row]) -> None:
+    def rest(self, rows: Sequence[Placed]) -> None:
         """Take rows that are left when all places are accounted for."""
         self._strays += rows
 
@@ -133,7 +152,7 @@ class Alignment:
         for row in strays.values():
             self._report(_finding(FindingKind.ENTRY_INSERTED, row.number, "the row was never logged", row))
 
-    def _took(self, row: Row) -> None:
+    def _took(self, row: Placed) -> None:
         place, self._shift = self.place, self.place - row.number
         self.place += 1
         self.checked += 1
@@ -144,7 +163,7 @@ class Alignment:
             detail = "the personal fields are not those committed to"
             self._report(_finding(FindingKind.PERSONAL_EDITED, place, detail, row))
 
-    def _skip(self, rows: Sequence[Row], taken: int, links: Links, stop: int) -> int:
+    def _skip(self, rows: Sequence[Placed], taken: int, links: Links, stop: int) -> int:
         """Leave rows and places out up to the next row in its place; give how many rows."""
         ahead = rows[taken:]
         found = self._resync(ahead, links)
@@ -161,7 +180,7 @@ class Alignment:
         self._strays += ahead[:count]
         return count
 
-    def _resync(self, rows: Sequence[Row], links: Links) -> tuple[int, int] | None:
+    def _resync(self, rows: Sequence[Placed], links: Links) -> tuple[int, int] | None:
         """Find the fewest rows and places to leave out so that the next row belongs to the next place."""
         for count, places in _SKIPS:
             if count < len(rows) and links.fits(rows[count], self.place + places):
@@ -173,7 +192,7 @@ class Alignment:
             self._hole(place, links, None)
         self.place = stop
 
-    def _hole(self, place: int, links: Links, row: Row | None) -> None:
+    def _hole(self, place: int, links: Links, row: Placed | None) -> None:
         if len(self._holes) < _HELD_PLACES:
             self._holes[place] = _Hole(*links.of(place), row)
         elif self._gaps and self._gaps[-1][1] == place - 1:
@@ -181,9 +200,9 @@ class Alignment:
         else:
             self._gaps.append((place, place))
 
-    def _moved(self) -> dict[int, Row]:
+    def _moved(self) -> dict[int, Placed]:
         """Find the rows that belong to a place other than where they stand, by place."""
-        moved: dict[int, Row] = {}
+        moved: dict[int, Placed] = {}
         comparisons = 0
         for row in self._strays:
             for place, hole in self._holes.items():
@@ -225,5 +244,5 @@ def _opens(opening: Opening, personal: bytes) -> bool:
         return False
 
 
-def _finding(kind: FindingKind, place: int, detail: str, row: Row | None) -> Finding:
+def _finding(kind: FindingKind, place: int, detail: str, row: Placed | None) -> Finding:
     return Finding(kind, place, place, detail, event_id=row.event.event_id if row else None)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trust import merkle
-from trust.alignment import LOOK_AHEAD, Alignment, Links, Row
+from trust.alignment import LOOK_AHEAD, Alignment, Links, Placed, Row
 from trust.checkpoint import Checkpoint
 from trust.finding import Finding, FindingKind, Findings
 from trust.ledger import EntryMalformedError, genesis
@@ -48,7 +48,7 @@ class LedgerReader(Protocol):
         """Give the hashes of a tile as they are stored, of none if there is none."""
         ...
 
-    def rows(self, first: int) -> AsyncIterator[Sequence[Row]]:
+    def rows(self, first: int) -> AsyncIterator[Sequence[Placed]]:
         """Give all rows numbered `first` or more in pages, by number."""
         ...
 
@@ -125,7 +125,7 @@ class _Audit:
         self._first = min(max(self._done, pruned), self._size)
         self._alignment = Alignment(self._first, self._findings.add)
         self._pages = self._reader.rows(self._first)
-        self._rows: list[Row] = []
+        self._rows: list[Placed] = []
         self._exhausted = False
         notes = self._reader.checkpoints(self._done)
         trusted = [mark for mark in kept if mark.size >= self._done]
