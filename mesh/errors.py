@@ -117,6 +117,18 @@ class ProductNotFound(VokeTagError):
     reason, code, resource_type = "PRODUCT_NOT_FOUND", NOT_FOUND, "product"
 
 
+class KeyNotFound(VokeTagError):
+    """No key of tokens has the number {kid}."""
+
+    reason, code, resource_type = "KEY_NOT_FOUND", NOT_FOUND, "key"
+
+
+class RulingNotFound(VokeTagError):
+    """No such ruling is in force on {subject}."""
+
+    reason, code, resource_type = "RULING_NOT_FOUND", NOT_FOUND, "ruling"
+
+
 class AnchorNotFound(VokeTagError):
     """Nothing was submitted for anchoring under {batch_id}."""
 

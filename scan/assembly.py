@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
+from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2, ruling_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, valkey
 from mesh.api_keys import ApiKeyAuthenticator
@@ -40,6 +40,8 @@ from scan.peers import AnchorPeer
 from scan.proof import Proofs
 from scan.receipt import Receipts
 from scan.reports import Reports
+from scan.ruling_service import RulingService
+from scan.rulings import Rulings
 from scan.salts import Salts
 from scan.service import ScanService
 from scan.store import Store
@@ -85,7 +87,7 @@ def server_parts(
     """What the server is made of."""
     return ServerParts(
         settings=settings,
-        contracts=(scan_pb2, ledger_pb2),
+        contracts=(scan_pb2, ledger_pb2, ruling_pb2),
         register=registered,
         authenticators=known,
         limiter=limiter,
@@ -141,14 +143,15 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             watching.close()
 
         callers = Callers(salts, geography(settings))
-        cookie = Cookie(secure=settings.cookie_secure, entropy=os.urandom)
-        documents = Documents(Page(), read_languages(), cookie)
+        documents = Documents(Page(), read_languages(), Cookie(secure=settings.cookie_secure, entropy=os.urandom))
         others: dict[str, Any] = {"cases": cases, "watching": watching, "callers": callers, "documents": documents}
         service = ScanService(verifier, streams, receipts, reports, **others)
         log = LedgerService(Log(pool, ledger, journal), verifier)
+        ruling = RulingService(Rulings(store, tallies, keyring, new_id=new_id))
         registered = (
             (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
             (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
+            (ruling_pb2_grpc.add_RulingServiceServicer_to_server, ruling),
         )
         limiter = SharedLimiter(shared, local)
         parts = server_parts(settings, registered, limiter, authenticators(settings, store, clock), on_stop=on_stop)

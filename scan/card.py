@@ -22,11 +22,21 @@ PROBE_SECONDS = 0.25
 RENEW_SECONDS = 0.05
 
 
+class InForce(NamedTuple):
+    """What staff ruled: the product or its batch is blocked, its key is revoked, and up to which second since 1970 what
+    was found counts no more, 0 if it all does.
+    """
+
+    blocked: bool
+    revoked: bool
+    cleared: int
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A product as its factory describes it; `index` is its place in the batch, `kid` the key of its token.
 
-    `weights` are the factory's own, None for those that everybody has.
+    `weights` are the factory's own, None for those that everybody has. `ruling` is None where staff ruled nothing.
     """
 
     product_id: UUID
@@ -39,6 +49,7 @@ class Card:
     factory_name: str
     attributes: Mapping[str, str]
     weights: Weights | None = None
+    ruling: InForce | None = None
 
     def __hash__(self) -> int:
         """The product's: there is one card of it at a time."""
@@ -56,7 +67,7 @@ class Limits(NamedTuple):
     """How many cards a process remembers, and for how long: while PostgreSQL is there, and without it."""
 
     capacity: int = 100_000
-    fresh_seconds: float = 2.0
+    fresh_seconds: float = 1.5
     stale_seconds: float = 3600.0
 
 

@@ -109,7 +109,8 @@ class Circumstances(NamedTuple):
     """What the process knows of a scan before it is counted.
 
     `caller_known`: the day's salt was there, so that the caller has a device. `state` and `market` are the card's, None
-    and '' without one; `place` is where the scan came from, as far as that is known.
+    and '' without one; `place` is where the scan came from, as far as that is known. `barred`: our staff blocked the
+    product or its batch; `cleared`: up to which second they cleared it of what was found, 0 if they did not.
     """
 
     caller_known: bool
@@ -117,6 +118,8 @@ class Circumstances(NamedTuple):
     revoked: bool
     market: str
     place: Place | None
+    barred: bool = False
+    cleared: int = 0
 
     def to_dict(self, *, blocked: bool) -> dict[str, Any]:
         """As the journal keeps them; `blocked`: the code was BLOCKED whatever its scans look like."""
@@ -127,6 +130,7 @@ class Circumstances(NamedTuple):
             "market": self.market,
             "place": self.place and list(self.place),
             "blocked": blocked,
+            **({"barred": self.barred, "cleared": self.cleared} if self.barred or self.cleared else {}),
         }
 
     @classmethod
@@ -139,14 +143,19 @@ class Circumstances(NamedTuple):
             revoked=bool(found["revoked"]),
             market=str(found["market"]),
             place=Place(*place) if place is not None else None,
+            barred=bool(found.get("barred")),
+            cleared=int(found.get("cleared", 0)),
         )
 
 
 def facts(circumstances: Circumstances, counts: Counts) -> Facts:
     """All that the risk engine looks at. Pure: the journal works it out again. Raises ValueError."""
-    known = circumstances.caller_known
+    known, cleared = circumstances.caller_known, circumstances.cleared
+    sessions = unpack(counts.sessions) if known else []
+    if cleared:
+        sessions = [session for session in sessions if session.at > cleared]
     return Facts(
-        pattern=pattern(unpack(counts.sessions), counts.now // MICROSECONDS) if known else None,
+        pattern=pattern(sessions, counts.now // MICROSECONDS) if known else None,
         sessions=counts.opened,
         batch=counts.batch if circumstances.state is not None else None,
         device=counts.device if known else None,
@@ -156,4 +165,6 @@ def facts(circumstances: Circumstances, counts: Counts) -> Facts:
         market=circumstances.market,
         place=circumstances.place,
         reports=counts.reports,
+        barred=circumstances.barred,
+        cleared=cleared,
     )

@@ -84,7 +84,9 @@ class Facts:
     """All that is known of one scan; None, or '' for the market, is what is not known.
 
     `pattern` is of the sessions of the last 90 days, the one under way included; `sessions` counts all that the product
-    ever had. `market` is where the product belongs, ISO 3166-1 alpha-2, and `place` where the scan came from.
+    ever had. `market` is where the product belongs, ISO 3166-1 alpha-2, and `place` where the scan came from. `barred`:
+    our staff blocked the product; `cleared`: the second up to which they cleared it, whose sessions are left out of the
+    pattern, 0 if they did not.
     """
 
     pattern: Pattern | None = None
@@ -97,6 +99,8 @@ class Facts:
     market: str = ""
     place: Place | None = None
     reports: Reports | None = None
+    barred: bool = False
+    cleared: int = 0
 
 
 Evidence = tuple[tuple[str, int | str], ...]
@@ -195,13 +199,16 @@ LIVES: Mapping[ProductState, Finding] = MappingProxyType(
     }
 )
 REVOKED = Finding(100, "revoked")
+BARRED = Finding(100, "blocked")
 NOT_ACTIVATED = Finding(80, "not_activated", (("state", "CREATED"),))
 
 
 def lifecycle(facts: Facts, activates: bool) -> Finding:
-    """What the factory says of the product; `activates`: it activates its products before they leave."""
+    """What the factory says of the product, and our staff; `activates`: it activates its products before they leave."""
     if facts.revoked:
         return REVOKED
+    if facts.barred:
+        return BARRED
     if facts.state is None:
         return NOT_CHECKED
     if facts.state is ProductState.CREATED and activates:

@@ -1,4 +1,4 @@
-"""Follows the factory's notices of changed cards on a PostgreSQL connection of its own."""
+"""Follows notices of changed cards, the factory's and those of rulings, on a PostgreSQL connection of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ from mesh.clock import Clock
 from scan.changes import Changes
 
 log = structlog.get_logger()
-CARDS, WEIGHTS = "factory_cards", "factory_weights"
+CARDS, WEIGHTS, RULINGS = "factory_cards", "factory_weights", "scan_rulings"
 BEAT_SECONDS = 0.5
 
 
@@ -50,6 +50,7 @@ class Feed:
         try:
             await connection.add_listener(CARDS, self._hear)
             await connection.add_listener(WEIGHTS, self._hear_weights)
+            await connection.add_listener(RULINGS, self._hear_ruling)
             self._changes.begin()
             while True:
                 asked_at = self._clock.monotonic()
@@ -66,3 +67,10 @@ class Feed:
 
     def _hear_weights(self, _connection: object, _pid: int, _channel: str, _payload: object) -> None:
         self._changes.begin()  # it is rare, and every card of the factory is another one now
+
+    def _hear_ruling(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
+        of, _, name = str(payload).partition("/")
+        if of == "key":
+            self._changes.begin()  # as rare, and any card may be of the key
+        else:
+            self._changes.notice(UUID(name).bytes)

@@ -57,6 +57,8 @@ class Glance:
             or counts.source_changes > QUIET_CHANGES * SHARED_BY
             or counts.source_bad_tags > QUIET_BAD_TAGS * SHARED_BY
             or known.revoked
+            or known.barred
+            or known.cleared
             or state in LIVELY
             or (state is ProductState.CREATED and self._weights.activates)
             or (place is not None and known.market and known.market != place.country)

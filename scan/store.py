@@ -16,7 +16,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from mesh.api_keys import Credentials
 from mesh.database import Connection, load_queries, reached
-from scan.card import Card
+from scan.card import Card, InForce
 from scan.factors import Reports
 from scan.receipt import Tree
 from scan.report import Report
@@ -72,7 +72,7 @@ class Store:
         queries = load_queries(Path(__file__).parent / "sql")
         self._cards: str = queries.cards_by_product.sql
         self._tree: str = queries.tree_by_product.sql
-        self._sql = queries
+        self.sql = queries
 
     async def cards(self, product_ids: Sequence[bytes]) -> Mapping[bytes, Card]:
         """The cards of those products that exist, by id of 16 bytes. Raises DependencyUnavailable."""
@@ -93,49 +93,49 @@ class Store:
         """See scan.salts.SaltStore. Raises DependencyUnavailable."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection, connection.transaction():
-                await self._sql.make_salts(connection, days=list(wanted), salts=list(wanted.values()))
-                await self._sql.destroy_salts(connection, before=before)
-                rows = self._sql.select_salts(connection)
+                await self.sql.make_salts(connection, days=list(wanted), salts=list(wanted.values()))
+                await self.sql.destroy_salts(connection, before=before)
+                rows = self.sql.select_salts(connection)
                 return {row["day"]: row["salt"] async for row in rows}
 
     async def credentials(self, prefix: str) -> Credentials | None:
         """See mesh.api_keys.Find."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                row = await self._sql.api_key(connection, prefix=prefix)
+                row = await self.sql.api_key(connection, prefix=prefix)
         return None if row is None else Credentials(**dict(row))
 
     async def watched_end(self) -> int:
         """See scan.watching.Source."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                return int(await self._sql.watched_end(connection))
+                return int(await self.sql.watched_end(connection))
 
     async def scans_after(self, after: int, count: int) -> Sequence[LiveScan]:
         """See scan.watching.Source."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                return [_scan(row) async for row in self._sql.scans_after(connection, after=after, count=count)]
+                return [_scan(row) async for row in self.sql.scans_after(connection, after=after, count=count)]
 
     async def scans_between(self, after: int, until: int, factory_id: UUID | None) -> Sequence[LiveScan]:
         """See scan.watching.Source."""
         places = {"after": after, "until": until, "factory_id": factory_id}
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                return [_scan(row) async for row in self._sql.scans_between(connection, **places)]
+                return [_scan(row) async for row in self.sql.scans_between(connection, **places)]
 
     async def totals(self, day: date, factory_id: UUID | None) -> Mapping[int, int]:
         """Scans of a day (UTC) by verdict, of a factory or of all. Raises DependencyUnavailable."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                rows = self._sql.totals_of(connection, day=day, factory_id=factory_id)
+                rows = self.sql.totals_of(connection, day=day, factory_id=factory_id)
                 return {row["verdict"]: row["scans"] async for row in rows}
 
     async def claim_suspicions(self, seconds: float, count: int) -> Sequence[Suspicion]:
         """See scan.suspicion.Outbox."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                rows = self._sql.claim_suspicions(connection, seconds=seconds, count=count)
+                rows = self.sql.claim_suspicions(connection, seconds=seconds, count=count)
                 return [_suspicion(row) async for row in rows]
 
     async def settle_suspicion(self, suspicion: Suspicion, refusal: str | None) -> None:
@@ -143,13 +143,13 @@ class Store:
         row = {"product_id": suspicion.product_id, "verdict": suspicion.verdict, "day": suspicion.day}
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                await self._sql.settle_suspicion(connection, refusal=refusal, **row)
+                await self.sql.settle_suspicion(connection, refusal=refusal, **row)
 
     async def forget_suspicions(self, days: int) -> None:
         """See scan.suspicion.Outbox."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                await self._sql.forget_suspicions(connection, days=days)
+                await self.sql.forget_suspicions(connection, days=days)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -168,24 +168,24 @@ class Store:
 
     async def turn_salts(self, connection: Connection) -> Sequence[bytes]:
         """The salts of callers' pseudonyms, of today and, if there is one, of yesterday; older ones are destroyed."""
-        return [row["salt"] async for row in self._sql.turn_salts(connection)]
+        return [row["salt"] async for row in self.sql.turn_salts(connection)]
 
     async def forget_requests(self, connection: Connection, most: int) -> int:
         """Forgets so many requests that are older than a day: how many it forgot."""
-        forgotten: int = await self._sql.forget_requests(connection, most=most)
+        forgotten: int = await self.sql.forget_requests(connection, most=most)
         return forgotten
 
     async def open_case(self, connection: Connection, report: Report, callers: Sequence[bytes]) -> UUID | None:
         """The case that one of these callers opened on the same code within a day; nobody else opens one meanwhile."""
         subject = str(report.product_id or report.code)
-        await self._sql.lock_subject(connection, subject=subject)
+        await self.sql.lock_subject(connection, subject=subject)
         columns = {"product_id": report.product_id, "code": report.code}
-        case_id: UUID | None = await self._sql.open_case(connection, callers=callers, **columns)
+        case_id: UUID | None = await self.sql.open_case(connection, callers=callers, **columns)
         return case_id
 
     async def case_of(self, connection: Connection, report_id: UUID) -> UUID:
         """The case of a report that was made before."""
-        case_id: UUID = await self._sql.case_of(connection, report_id=report_id)
+        case_id: UUID = await self.sql.case_of(connection, report_id=report_id)
         return case_id
 
     async def cases(
@@ -195,36 +195,36 @@ class Store:
         wanted = {"before": before, "state": state, "product_id": product_id, "count": count}
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                return [dict(row) async for row in self._sql.list_cases(connection, **wanted)]
+                return [dict(row) async for row in self.sql.list_cases(connection, **wanted)]
 
     async def case(self, connection: Connection, case_id: UUID) -> Mapping[str, Any] | None:
         """A case by the fields of scan.cases.Case."""
-        row = await self._sql.one_case(connection, case_id=case_id)
+        row = await self.sql.one_case(connection, case_id=case_id)
         return None if row is None else dict(row)
 
     async def set_case_state(self, connection: Connection, case_id: UUID, *, state: str, note: str) -> str:
         """Changes a case: the state that it had."""
-        return str(await self._sql.set_case_state(connection, case_id=case_id, state=state, note=note))
+        return str(await self.sql.set_case_state(connection, case_id=case_id, state=state, note=note))
 
     async def report_tallies(self, product_ids: Sequence[UUID]) -> Mapping[UUID, Reports]:
         """See scan.tallies.Source."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                rows = self._sql.report_tallies(connection, product_ids=product_ids)
+                rows = self.sql.report_tallies(connection, product_ids=product_ids)
                 return {row["product_id"]: Reports(row["open"], row["confirmed"]) async for row in rows}
 
     async def reported_products(self, after: UUID, count: int) -> Sequence[UUID]:
         """See scan.tallies.Source."""
         with reached():
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
-                rows = self._sql.reported_products(connection, after=after, count=count)
+                rows = self.sql.reported_products(connection, after=after, count=count)
                 return [row["product_id"] async for row in rows]
 
     async def insert_report(
         self, connection: Connection, report: Report, *, report_id: UUID, case_id: UUID, caller: bytes
     ) -> None:
         """A report and, apart from it, its contact."""
-        await self._sql.insert_report(
+        await self.sql.insert_report(
             connection,
             report_id=report_id,
             case_id=case_id,
@@ -238,7 +238,7 @@ class Store:
             country_code=report.country_code,
         )
         if report.contact:
-            await self._sql.insert_contact(connection, report_id=report_id, contact=report.contact)
+            await self.sql.insert_contact(connection, report_id=report_id, contact=report.contact)
 
 
 def _card(row: Any) -> Card:
@@ -253,7 +253,15 @@ def _card(row: Any) -> Card:
         factory_name=row["factory_name"],
         attributes=orjson.loads(row["attributes"]),
         weights=_weights(row["risk_weights"]),
+        ruling=_in_force(row),
     )
+
+
+def _in_force(row: Any) -> InForce | None:
+    blocked, revoked, cleared_at = row["blocked"], row["revoked"], row["cleared_at"]
+    if blocked is None:  # no row at all
+        return None
+    return InForce(blocked, revoked, int(cleared_at.timestamp()) if cleared_at is not None else 0)
 
 
 def _scan(row: Any) -> LiveScan:

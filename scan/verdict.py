@@ -66,13 +66,22 @@ def issued(checked: Checked, found: Found | None) -> bool:
 
 
 def withdrawn(card: Card | None) -> bool:
-    """Whether the factory says that nobody should have this product."""
-    return card is not None and (card.batch_state in REFUSED or card.product_state in WITHDRAWN)
+    """Whether the factory or our staff say that nobody should have this product."""
+    return card is not None and (
+        card.batch_state in REFUSED
+        or card.product_state in WITHDRAWN
+        or (card.ruling is not None and card.ruling.blocked)
+    )
+
+
+def revoked(checked: Checked, card: Card | None) -> bool:
+    """Whether the key of the code is revoked, in the keyring or by our staff."""
+    return checked.state is KeyState.REVOKED or (card is not None and card.ruling is not None and card.ruling.revoked)
 
 
 def blocked(checked: Checked, card: Card | None) -> bool:
     """Whether the code is BLOCKED, whatever its scans look like."""
-    return checked.state is KeyState.REVOKED or withdrawn(card)
+    return revoked(checked, card) or withdrawn(card)
 
 
 def judge(
@@ -86,7 +95,7 @@ def judge(
     raised = RAISED.get(assessment.level) if assessment is not None else None
     return _judgement(
         _Findings(
-            revoked=checked.state is KeyState.REVOKED,
+            revoked=revoked(checked, card),
             withdrawn=None if card is None else withdrawn(card),
             anchored=card is not None and card.batch_state == ANCHORED,
             counted=history is not None,

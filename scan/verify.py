@@ -17,9 +17,9 @@ from scan.factors import ProductState
 from scan.glance import Glance
 from scan.risk import Assessment, Weights, assess
 from scan.shard import Sighting
-from scan.verdict import UNKNOWN, Judgement, blocked, issued, judge
+from scan.verdict import UNKNOWN, Judgement, blocked, issued, judge, revoked
 from trust import token
-from trust.keyring import Keyring, KeyState
+from trust.keyring import Keyring
 from trust.token import Checked
 
 MARKET = "market"
@@ -197,12 +197,15 @@ class Verifier:
 
 def circumstances(checked: Checked, card: Card | None, caller: Caller | None) -> Circumstances:
     """What is known of a scan before it is counted; a code that is only looked at has no `caller`."""
+    ruling = card.ruling if card is not None else None
     return Circumstances(
         caller_known=caller is None or caller.device is not None,
         state=ProductState(card.product_state) if card is not None else None,
-        revoked=checked.state is KeyState.REVOKED,
+        revoked=revoked(checked, card),
         market=card.attributes.get(MARKET, "") if card is not None else "",
         place=caller.place if caller is not None else None,
+        barred=ruling is not None and ruling.blocked,
+        cleared=ruling.cleared if ruling is not None else 0,
     )
 
 

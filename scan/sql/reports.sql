@@ -55,12 +55,17 @@ UPDATE fraud_reports SET state = :state, note = :note, changed_at = now() WHERE 
 RETURNING old.state;
 
 -- name: report_tallies(product_ids)
--- What the risk of a product's scans is to know: neighbourhoods in cases that nobody decided, and cases confirmed.
+-- What the risk of a product's scans is to know: neighbourhoods in cases that nobody decided, and cases confirmed. Of a
+-- product that was cleared, the cases that were opened or decided since.
 SELECT opened.product_id,
   count(DISTINCT report.caller) FILTER (WHERE opened.state IN ('OPEN', 'INVESTIGATING')) AS open,
   count(DISTINCT opened.case_id) FILTER (WHERE opened.state = 'CONFIRMED') AS confirmed
 FROM fraud_reports opened JOIN fraud_reports report ON report.case_id = opened.report_id
 WHERE opened.state IS NOT NULL AND opened.product_id = ANY(:product_ids::uuid[])
+  AND NOT EXISTS (
+    SELECT FROM rulings
+    WHERE subject = 'product/' || opened.product_id AND kind = 'CLEAR' AND NOT lifts AND ended_by IS NULL
+      AND ruled_at >= greatest(opened.reported_at, opened.changed_at))
 GROUP BY opened.product_id;
 
 -- name: reported_products(after, count)

@@ -21,6 +21,7 @@ KNOWS_GRPC = (
     "label_service.py",
     "ledger_service.py",
     "lifecycle_service.py",
+    "ruling_service.py",
     "table_service.py",
     "user_service.py",
     "webhook_service.py",
@@ -151,13 +152,14 @@ def calls() -> dict[str, set[str]]:
     from voketag.admin.v1 import auth_pb2, user_pb2
     from voketag.anchor.v1 import anchor_pb2
     from voketag.factory.v1 import account_pb2, factory_pb2, label_pb2, lifecycle_pb2, table_pb2, webhook_pb2
-    from voketag.scan.v1 import ledger_pb2, scan_pb2
+    from voketag.scan.v1 import ledger_pb2, ruling_pb2, scan_pb2
 
     from mesh.policy import policies
 
     graph: dict[str, set[str]] = {service: set() for service in SERVICES}
     factory = (factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2)
-    for method, policy in policies([scan_pb2, ledger_pb2, *factory, anchor_pb2, auth_pb2, user_pb2]).items():
+    scan = (scan_pb2, ledger_pb2, ruling_pb2)
+    for method, policy in policies([*scan, *factory, anchor_pb2, auth_pb2, user_pb2]).items():
         for peer in policy.peers:
             graph[peer].add(method.split(".")[1])
     for path in of_services():

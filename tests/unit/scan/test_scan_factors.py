@@ -163,7 +163,8 @@ def test_lifecycle(state: ProductState) -> None:
     scores = {"CONSUMED": 100, "RECALLED": 100, "STOLEN": 100, "DESTROYED": 100, "EXPIRED": 70}
     found = lifecycle(facts(state=state), False)
     assert (found.score, found.evidence) == (scores.get(state.name, 0), (("state", state.name),))
-    assert lifecycle(facts(state=state, revoked=True), False) == Finding(100, "revoked")
+    assert lifecycle(facts(state=state, revoked=True, barred=True), False) == Finding(100, "revoked")
+    assert lifecycle(facts(state=state, barred=True), False) == Finding(100, "blocked")
     activated = lifecycle(facts(state=state), True)
     assert activated == (Finding(80, "not_activated", (("state", "CREATED"),)) if state == 0 else found)
 

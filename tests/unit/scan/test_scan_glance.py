@@ -29,6 +29,8 @@ KNOWN = st.builds(
     revoked=st.sampled_from([False, False, False, True]),
     market=st.sampled_from(["", "BR", "US"]),
     place=st.none() | PLACES,
+    barred=st.sampled_from([False, False, False, True]),
+    cleared=st.sampled_from([0, 0, 0, NOW_SECONDS - 10, NOW_SECONDS]),
 )
 WEIGHTS = st.builds(Weights, activates=st.booleans(), market=st.sampled_from([0, 45]), copies=st.sampled_from([0, 60]))
 

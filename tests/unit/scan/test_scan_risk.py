@@ -44,6 +44,8 @@ FACTS = st.builds(
     source=ACTIVITY,
     state=st.none() | st.sampled_from(ProductState),
     revoked=st.booleans(),
+    barred=st.booleans(),
+    cleared=st.sampled_from([0, 1_795_399_131]),
     market=st.sampled_from(["", "BR", "DE"]),
     place=st.none() | st.builds(Place, st.sampled_from(["BR", "DE"]), st.integers(0, 32_768)),
     reports=st.none() | st.builds(Reports, COUNT, COUNT),
@@ -212,7 +214,9 @@ MESSAGES = {
     "travel": {"possible": "", "impossible": "jumps km minutes"},
     "market": {"inside": "market", "abroad": "market country", "diverted": "market country share"},
     "velocity": {"ordinary": "", "fast": "minute hour changes"},
-    "lifecycle": dict.fromkeys(("ordinary", "withdrawn", "consumed", "expired", "not_activated", "revoked"), ""),
+    "lifecycle": dict.fromkeys(
+        ("ordinary", "withdrawn", "consumed", "expired", "not_activated", "revoked", "blocked"), ""
+    ),
     "reports": {"none": "", "reported": "open", "confirmed": "", "probing": "bad_tags"},
 }
 """Every code of every factor, and the evidence that its text names."""

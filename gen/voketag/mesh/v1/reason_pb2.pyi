@@ -126,6 +126,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
     REASON_SECOND_FACTOR_CONFLICT: _Reason.ValueType  # 61
     """The caller has a second factor already, or has none. FAILED_PRECONDITION."""
+    REASON_KEY_NOT_FOUND: _Reason.ValueType  # 67
+    """No key of tokens has this number. NOT_FOUND."""
+    REASON_RULING_NOT_FOUND: _Reason.ValueType  # 68
+    """Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -236,4 +240,8 @@ REASON_SECOND_FACTOR_REQUIRED: Reason.ValueType  # 60
 """The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
 REASON_SECOND_FACTOR_CONFLICT: Reason.ValueType  # 61
 """The caller has a second factor already, or has none. FAILED_PRECONDITION."""
+REASON_KEY_NOT_FOUND: Reason.ValueType  # 67
+"""No key of tokens has this number. NOT_FOUND."""
+REASON_RULING_NOT_FOUND: Reason.ValueType  # 68
+"""Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
