@@ -93,7 +93,7 @@ class Delivery:
     async def _sign_first(self, transaction: Transaction, tip: Tip) -> bool:
         if await self._journal.frozen():
             return False
-        nonce = await self._journal.next_nonce(tip.used_nonces)
+        nonce = await self._journal.next_nonce(transaction.tree_id, tip.used_nonces)
         self._metrics.balance.set(await self._chain.balance(self._signer.address) / ETHER)
         await self._sign(transaction, nonce, capped(await self._chain.fees(), self._policy.max_fee))
         return True
@@ -119,7 +119,7 @@ class Delivery:
         if await self._journal.frozen():
             return False
         if latest.sent_seconds_ago is None:
-            return await self._send(transaction, latest)
+            return await self._send(transaction, latest, tip)
         # Below 0 the database's clock was set back.
         overdue = not 0 <= latest.sent_seconds_ago < self._policy.resend_after_seconds
         if found is not None or tip.used_nonces > latest.nonce:
@@ -130,12 +130,12 @@ class Delivery:
             return True
         if overdue or again:
             await self._send_earlier(attempts, tip)
-            return await self._send(transaction, latest)
+            return await self._send(transaction, latest, tip)
         return False
 
     async def _fill_gap(self, transaction: Transaction, latest: Attempt, tip: Tip) -> bool:
-        """The lowest nonce waits for one that nobody has: the chain gave it back, or its transaction was not needed."""
-        nonce = await self._journal.next_nonce(tip.used_nonces)
+        """The nonce waits for a lower one that nobody pursues: the chain gave it back, or it was signed for in vain."""
+        nonce = await self._journal.next_nonce(transaction.tree_id, tip.used_nonces)
         if nonce >= latest.nonce:
             return False
         log.warning("a gap is filled", tree=transaction.tree_id, nonce=nonce, waiting=latest.nonce)
@@ -161,14 +161,15 @@ class Delivery:
                 found = receipt
         return found
 
-    async def _send(self, transaction: Transaction, attempt: Attempt) -> bool:
+    async def _send(self, transaction: Transaction, attempt: Attempt, tip: Tip) -> bool:
         try:
             await self._chain.send(attempt.raw)
         except (TransactionKnownError, NonceUsedError) as answer:
             # It arrived before, or its nonce is gone: the receipts will tell which.
             log.info("sent before", tree=transaction.tree_id, nonce=attempt.nonce, answer=str(answer))
         except UnderpricedError:
-            if await self._bump(transaction, attempt):
+            # What the node has for the nonce may pay more than we may, and wait for a lower one itself.
+            if await self._bump(transaction, attempt) or await self._fill_gap(transaction, attempt, tip):
                 return True
             raise
         async with self._journal.writing(self._fence) as writing:

@@ -122,10 +122,12 @@ class Journal:
             async for row in self._queries.attempts_of(self._pool, tree_id=tree_id)
         ]
 
-    async def next_nonce(self, used_nonces: int) -> int:
-        """The lowest nonce that neither the chain nor anything that may still be mined uses."""
+    async def next_nonce(self, tree_id: int, used_nonces: int) -> int:
+        """The lowest nonce that neither the chain nor anything else that may still be mined uses."""
         chain_id, sender = self.account.chain_id, self.account.sender
-        nonce: int = await self._queries.next_nonce(self._pool, chain_id=chain_id, sender=sender, used=used_nonces)
+        nonce: int = await self._queries.next_nonce(
+            self._pool, chain_id=chain_id, sender=sender, tree_id=tree_id, used=used_nonces
+        )
         return nonce
 
     async def last_final(self) -> Transaction | None:

@@ -52,12 +52,13 @@ SELECT a.number, a.nonce, a.hash, a.raw, a.max_fee, a.priority_fee,
             THEN extract(epoch FROM clock_timestamp() - a.sent_at)::float8 END AS sent_seconds_ago
 FROM attempts a JOIN transactions x USING (tree_id) WHERE a.tree_id = :tree_id ORDER BY a.number;
 
--- name: next_nonce(chain_id, sender, used)$
--- The lowest nonce from `used` on that nothing has which may still be mined: so one that a reorganisation gave back, or
--- that was signed for and never needed, leaves no gap, behind which the account's later transactions would wait for ever.
+-- name: next_nonce(chain_id, sender, tree_id, used)$
+-- The lowest nonce from `used` on that nothing else has which may still be mined: so one that a reorganisation gave back,
+-- or that was signed for and never needed, leaves no gap, behind which the account's later transactions would wait for
+-- ever. What was signed for the tree itself holds no nonce: nobody pursues its attempts but the last one.
 WITH taken AS (
     SELECT a.nonce FROM attempts a JOIN transactions x USING (tree_id)
-    WHERE x.chain_id = :chain_id AND x.sender = :sender AND a.nonce >= :used::bigint
+    WHERE x.chain_id = :chain_id AND x.sender = :sender AND x.tree_id <> :tree_id AND a.nonce >= :used::bigint
       AND (x.state IN ('built', 'signed', 'sent') OR a.hash = x.hash)
 )
 SELECT min(nonce) FROM (SELECT :used::bigint AS nonce UNION SELECT nonce + 1 FROM taken) AS candidates

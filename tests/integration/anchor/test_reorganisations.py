@@ -135,9 +135,9 @@ async def test_final_is_what_the_chain_calls_so(bent: World) -> None:
     await bent.assert_anchored_once([submission])
 
 
-async def foreign(world: World, nonce: int) -> None:
+async def foreign(world: World, nonce: int, fees: Fees = Fees(90 * GWEI, 50 * GWEI)) -> None:  # noqa: B008 frozen
     """A transaction of the key that is none of ours."""
-    unsigned = UnsignedTransaction(31_337, nonce, world.signer.address, b"", 21_000, Fees(90 * GWEI, 50 * GWEI))
+    unsigned = UnsignedTransaction(31_337, nonce, world.signer.address, b"", 21_000, fees)
     await world.ground.chain().send((await world.signer.sign(unsigned)).raw)
 
 
@@ -177,4 +177,51 @@ async def test_a_foreign_nonce_that_is_given_back_leaves_no_gap(bent: World) -> 
     await bent.reach("final", "mined")
     await bent.ground.mine(8)
     await bent.reach("final", "final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_nonce_that_was_signed_for_and_given_up_leaves_no_gap(bent: World) -> None:
+    """It was signed for 1, then for the gap at 0, and lost that one: it takes 1 again, which nobody else pursues."""
+    bent.configure(confirmations=8, resend_after_seconds=0)
+    await bent.ground.rpc("evm_setAutomine", False)
+    first = await bent.ground.chain().used_nonces(bent.signer.address)
+    await foreign(bent, first)
+    await bent.ground.mine()
+    submissions = await bent.submit()
+    await bent.round()
+    await bent.ground.rpc("anvil_reorg", 1, [])
+    await bent.ground.rpc("anvil_dropAllTransactions")
+    await bent.round()
+    assert [attempt.nonce for attempt in await bent.journal.attempts(1)] == [first + 1, first]
+    await bent.ground.rpc("anvil_dropAllTransactions")
+    await foreign(bent, first)
+    await bent.ground.mine()
+    await bent.round()
+    assert [attempt.nonce for attempt in await bent.journal.attempts(1)][2:] == [first + 1]
+    await bent.ground.mine()
+    await bent.reach("mined")
+    await bent.ground.mine(8)
+    await bent.reach("final")
+    await bent.assert_anchored_once(submissions)
+
+
+async def test_a_gap_below_a_foreign_transaction_that_pays_too_much_is_filled(bent: World) -> None:
+    """No fee of ours replaces it, and it waits for the lower nonce that ours had left."""
+    bent.configure(confirmations=3, resend_after_seconds=0)
+    await bent.ground.rpc("evm_setAutomine", False)
+    first = await bent.ground.chain().used_nonces(bent.signer.address)
+    await foreign(bent, first)
+    await bent.ground.mine()
+    dear = Fees(900 * GWEI, 900 * GWEI)
+    await foreign(bent, first + 1, dear)
+    submissions = await bent.submit()
+    await bent.round()
+    assert await bent.states() == ["signed"]
+    await bent.ground.rpc("anvil_reorg", 1, [])
+    await bent.ground.rpc("anvil_dropAllTransactions")
+    await foreign(bent, first + 1, dear)
+    await bent.round()
+    assert (await bent.journal.attempts(1))[-1].nonce == first
+    await bent.ground.mine(3)
+    await bent.reach("final")
     await bent.assert_anchored_once(submissions)
