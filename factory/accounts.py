@@ -1,135 +1,134 @@
-"""Factory accounts and their API keys.
+"""Factory accounts: opened, found, changed, suspended. Each change is one transaction, with its audit row."""
 
-A key is `vk_<prefix>_<secret>`. The secret follows from a root that only the server holds, so that the same request
-gets the same answer, while the table keeps SHA-256 of it alone.
-"""
-
-import base64
-import hmac
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from factory.attributes import check_name
+from factory.attributes import MARKETS, check_name
 from factory.store import Connection, Store
-from factory.tenants import EVERY
+from factory.tenants import EVERY, reach
 from mesh import audit, idempotency
-from mesh.api_keys import PREFIX_LENGTH, SCHEME, Credentials, secret_hash
 from mesh.clock import IdSource
-from mesh.errors import ApiKeyNotFound, FactoryNotFound
+from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed
 from mesh.idempotency import RequestKey
+from mesh.identity import Principal
+from mesh.paging import PageTokens
+
+ACTIVE, SUSPENDED = "active", "suspended"
+PAGE_SIZE = 100
+NEWEST = UUID(int=2**128 - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Factory:
-    """An account; `name` is what consumers see."""
+    """An account; `name` is what consumers see, `markets` what `market` of its products may be, empty anything."""
 
     factory_id: UUID
     name: str
+    state: str
+    priority: int
+    markets: tuple[str, ...]
     created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key without its secret."""
+class Wanted:
+    """Which factories to list: in this state if any, and with this in their name."""
 
-    key_id: UUID
-    factory_id: UUID
-    prefix: str
-    created_at: datetime
-    revoked_at: datetime | None
+    state: str | None = None
+    name: str = ""
+
+
+def to_factory(row: Any) -> Factory:
+    """An account out of its row."""
+    columns = dict(row)
+    return Factory(**{**columns, "markets": tuple(columns["markets"])})
+
+
+def check_factory(name: str, markets: tuple[str, ...]) -> None:
+    """Raises ValidationFailed: what a field mask puts together is only known here."""
+    check_name(name)
+    unknown = sorted(set(markets) - MARKETS)
+    rules = (
+        ("name", bool(name.strip()), "has to be there"),
+        ("markets", not unknown, f"are ISO 3166-1 alpha-2 codes, and not {', '.join(unknown)[:100]!r}"),
+    )
+    wrong = tuple(FieldViolation(field, f"factory.{field}", text) for field, fits, text in rules if not fits)
+    if wrong:
+        raise ValidationFailed(violations=wrong, summary="; ".join(f"{v.field}: {v.description}" for v in wrong))
 
 
 class Accounts:
-    """Opens accounts, issues and revokes keys."""
+    """Opens, finds and changes accounts. Whoever has a factory of their own reaches that one alone."""
 
-    def __init__(self, store: Store, *, root: bytes, new_id: IdSource) -> None:
+    def __init__(self, store: Store, pages: PageTokens, *, new_id: IdSource) -> None:
         self._store = store
-        self._root = root
+        self._pages = pages
         self._new_id = new_id
 
-    async def create_factory(self, request: RequestKey, name: str) -> Factory:
+    async def create(self, request: RequestKey, name: str) -> Factory:
         """Raises ValidationFailed, RequestIdReused."""
-        check_name(name)
+        check_factory(name, ())
         async with self._store.transaction(EVERY) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
             if first is not None:
-                return await self._factory(connection, first)
-            row = await self._store.sql.insert_factory(connection, factory_id=new, name=name)
-            await audit.record(
-                connection, resource=f"factory/{new}", request_id=request.request_id, detail={"name": name}
-            )
-            return Factory(**dict(row))
+                return to_factory(await self._store.sql.select_factory(connection, factory_id=first))
+            factory = to_factory(await self._store.sql.insert_factory(connection, factory_id=new, name=name))
+            await _record(connection, request, new, {"name": [None, name]})
+            return factory
 
-    async def create_key(self, request: RequestKey, factory_id: UUID) -> tuple[ApiKey, str]:
-        """The key, and its whole text to be shown once. Raises FactoryNotFound, RequestIdReused."""
-        async with self._store.transaction(factory_id) as connection:
-            await self._factory(connection, factory_id)
-            new = self._new_id()
-            first = await idempotency.claim(connection, request, new)
-            if first is not None:
-                key = await self._key(connection, first)
-                return key, self._text(key.key_id)
-            row = await self._store.sql.insert_api_key(
-                connection,
-                key_id=new,
-                factory_id=factory_id,
-                prefix=self._prefix(new),
-                secret_hash=secret_hash(self._secret(new)),
-            )
-            key = ApiKey(**dict(row))
-            detail = {"factory_id": factory_id, "prefix": key.prefix}
-            await audit.record(connection, resource=f"api_key/{new}", request_id=request.request_id, detail=detail)
-            return key, self._text(new)
+    async def get(self, actor: Principal, factory_id: UUID) -> Factory:
+        """Raises FactoryNotFound."""
+        async with self._store.connection(reach(actor)) as connection:
+            row = await self._store.sql.select_factory(connection, factory_id=factory_id)
+        return _found(row, actor, factory_id)
 
-    async def revoke_key(self, request: RequestKey, key_id: UUID) -> ApiKey:
-        """The key, ended; the caches of all processes forget it within a second. Raises ApiKeyNotFound."""
-        async with self._store.transaction(EVERY) as connection:
-            key = await self._key(connection, key_id)
-            if await idempotency.claim(connection, request, key_id) is not None:
-                return key
-            row = await self._store.sql.revoke_api_key(connection, key_id=key_id)
-            if row is None:
+    async def list(
+        self, actor: Principal, wanted: Wanted, *, page_size: int, page_token: str
+    ) -> tuple[list[Factory], str]:
+        """A page of at most `page_size`, 0 meaning 100, and the token of the next. Raises PageTokenInvalid."""
+        scope = f"factories:{actor}:{wanted}"
+        before = UUID(self._pages.decode(page_token, scope=scope)) if page_token else NEWEST
+        size = page_size or PAGE_SIZE
+        async with self._store.connection(reach(actor)) as connection:
+            rows = self._store.sql.select_factories(connection, before=before, page_size=size + 1, **asdict(wanted))
+            found = [to_factory(row) async for row in rows]
+        more = self._pages.encode(str(found[size - 1].factory_id), scope=scope) if len(found) > size else ""
+        return found[:size], more
+
+    async def update(
+        self, actor: Principal, request: RequestKey, factory_id: UUID, changes: Mapping[str, Any], note: str = ""
+    ) -> Factory:
+        """Changes some of name, state, priority and markets. Raises FactoryNotFound, ValidationFailed."""
+        check_name(note, "reason")
+        async with self._store.transaction(reach(actor)) as connection:
+            row = await self._store.sql.lock_factory(connection, factory_id=factory_id)
+            old = _found(row, actor, factory_id)
+            if await idempotency.claim(connection, request, factory_id) is not None:
+                return old
+            new = replace(old, **changes)
+            check_factory(new.name, new.markets)
+            before, after = asdict(old), asdict(new)
+            changed = {field: [before[field], after[field]] for field in before if before[field] != after[field]}
+            if not changed:
                 audit.replayed()
-                return await self._key(connection, key_id)
-            detail = {"factory_id": key.factory_id, "prefix": key.prefix}
-            await audit.record(connection, resource=f"api_key/{key_id}", request_id=request.request_id, detail=detail)
-            return ApiKey(**dict(row))
-
-    async def _factory(self, connection: Connection, factory_id: UUID) -> Factory:
-        row = await self._store.sql.select_factory(connection, factory_id=factory_id)
-        if row is None:
-            raise FactoryNotFound(factory_id=factory_id)
-        return Factory(**dict(row))
-
-    async def _key(self, connection: Connection, key_id: UUID) -> ApiKey:
-        row = await self._store.sql.select_api_key(connection, key_id=key_id)
-        if row is None:
-            raise ApiKeyNotFound(key_id=key_id)
-        return ApiKey(**dict(row))
-
-    def _text(self, key_id: UUID) -> str:
-        return f"{SCHEME}_{self._prefix(key_id)}_{self._secret(key_id)}"
-
-    def _prefix(self, key_id: UUID) -> str:
-        return base64.b32encode(self._derived(b"voketag/api-key-prefix/v1", key_id)).decode()[:PREFIX_LENGTH].lower()
-
-    def _secret(self, key_id: UUID) -> str:
-        return base64.urlsafe_b64encode(self._derived(b"voketag/api-key/v1", key_id)).decode().rstrip("=")
-
-    def _derived(self, purpose: bytes, key_id: UUID) -> bytes:
-        return hmac.digest(self._root, purpose + key_id.bytes, "sha256")
+                return old
+            values = {field: after[field] for field in ("factory_id", "name", "state", "priority", "markets")}
+            factory = to_factory(await self._store.sql.update_factory(connection, **values))
+            await _record(connection, request, factory_id, {**changed, **({"reason": note} if note else {})})
+            return factory
 
 
-class Keys:
-    """Finds keys, for whoever authenticates."""
+def _found(row: Any, actor: Principal, factory_id: UUID) -> Factory:
+    if row is None or actor.factory_id not in (None, factory_id):
+        raise FactoryNotFound(factory_id=factory_id)
+    return to_factory(row)
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
-    async def find(self, prefix: str) -> Credentials | None:
-        """See mesh.api_keys.Find."""
-        async with self._store.connection(EVERY) as connection:
-            row = await self._store.sql.select_credentials(connection, prefix=prefix)
-        return None if row is None else Credentials(**dict(row))
+async def _record(connection: Connection, request: RequestKey, factory_id: UUID, detail: Mapping[str, object]) -> None:
+    resource = f"factory/{factory_id}"
+    await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)

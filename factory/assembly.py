@@ -23,8 +23,9 @@ from voketag.factory.v1 import (
 
 from factory import tenants
 from factory.account_service import AccountService
-from factory.accounts import Accounts, Keys
+from factory.accounts import Accounts
 from factory.addresses import any_address, public_address
+from factory.api_keys import ApiKeys, Keys
 from factory.building import Building
 from factory.changes import Changes
 from factory.codes import Codes, Turns
@@ -63,8 +64,9 @@ from mesh.identity import ServiceAuthenticator, ServiceTokens
 from mesh.jobs import Jobs, Worker
 from mesh.limits import LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
-from mesh.policy import FACTORY, SERVICE
+from mesh.policy import FACTORY, SERVICE, USER
 from mesh.server import Server, ServerParts
+from mesh.user_tokens import UserAuthenticator
 from trust.token import Keyring
 
 DELIVERIES_AT_ONCE = 64
@@ -89,8 +91,7 @@ def server_parts(
     lifecycle = LifecycleService(orders, Lifecycle(store, outbox, pages, new_id=new_id), url_prefix=prefix)
     labels = LabelService(Codes(turns, url_prefix=prefix), Labels(store, tokens, turns, url_prefix=prefix))
     exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
-    weights = RiskWeights(store, new_id=new_id)
-    accounts = Accounts(store, root=secret_bytes(settings.api_key_root.get_secret_value()), new_id=new_id)
+    accounts = _accounts(settings, store, pages, quotas=quotas, slots=slots)
 
     webhooks = Webhooks(
         store,
@@ -114,11 +115,12 @@ def server_parts(
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
             (label_pb2_grpc.add_LabelServiceServicer_to_server, labels),
-            (account_pb2_grpc.add_AccountServiceServicer_to_server, AccountService(accounts, quotas, slots, weights)),
+            (account_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
             (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
         ],
         authenticators={
+            USER: UserAuthenticator(settings.user_jwks, clock),
             FACTORY: ApiKeyAuthenticator(Keys(store).find, clock),
             SERVICE: ServiceAuthenticator(settings.jwks, "factory", clock),
         },
@@ -126,6 +128,19 @@ def server_parts(
         checks={"PostgreSQL": lambda: database.check(pool)},
         tracing=settings.otlp_endpoint is not None,
         on_stop=on_stop,
+    )
+
+
+def _accounts(
+    settings: FactorySettings, store: Store, pages: PageTokens, *, quotas: Quotas, slots: Slots
+) -> AccountService:
+    root = secret_bytes(settings.api_key_root.get_secret_value())
+    return AccountService(
+        Accounts(store, pages, new_id=new_id),
+        ApiKeys(store, pages, root=root, new_id=new_id),
+        quotas=quotas,
+        slots=slots,
+        weights=RiskWeights(store, new_id=new_id),
     )
 
 

@@ -1,7 +1,7 @@
 """Which values the known attributes of a product may have, and what is said of those that break a rule."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from datetime import date
 from enum import StrEnum
 from functools import lru_cache
@@ -22,6 +22,8 @@ SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR
 UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
 """
 MARKETS = frozenset(_MARKETS.split())
+ANY_MARKET: Set[str] = frozenset()
+"""The markets of a factory that may issue for all."""
 GTIN_LENGTHS = frozenset((8, 12, 13, 14))
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _ZERO_DIGITS_SUM = ord("0") * (3 * 7 + 7)
@@ -120,9 +122,17 @@ def check_name(name: str, field: str = "name") -> None:
         raise ValidationFailed(violations=(violation,), summary=f"{field}: must not have control characters")
 
 
-def encode_template(template: Mapping[str, str], field: str = "template") -> bytes:
+def check_market(market: str, markets: Set[str]) -> None:
+    """Raises AttributeRefused for what is a market, but none of these of a factory."""
+    if market in MARKETS and market not in markets:
+        raise AttributeRefused("market", Reason.MARKET, "is not a market of this factory")
+
+
+def encode_template(template: Mapping[str, str], field: str = "template", *, markets: Set[str] = ANY_MARKET) -> bytes:
     """Canonical bytes of the attributes that every product of a batch gets. Raises ValidationFailed."""
     try:
+        if markets and "market" in template:
+            check_market(template["market"], markets)
         for column, rule in RULES.items():
             if column in template and not rule.accepts(template[column]):
                 raise AttributeRefused(column, rule.reason, rule.message)

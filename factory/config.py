@@ -39,6 +39,7 @@ class FactorySettings(ServerSettings, LogSettings, DatabaseSettings, ValkeySetti
     """Settings of `python -m factory`."""
 
     jwks: str = Field(description="public keys of every service, as a JWKS document")
+    user_jwks: str = Field(description="public keys that people's access tokens are signed under, as a JWKS document")
     keyring: SecretStr = Field(description="token keys, as trust.token.Keyring.from_json reads them")
     api_key_root: SecretStr = Field(description="base64 of at least 32 bytes; API keys follow from it")
     page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")

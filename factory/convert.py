@@ -2,19 +2,17 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
 from uuid import UUID
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from voketag.factory.v1 import account_pb2, factory_pb2, lifecycle_pb2, webhook_pb2
+from voketag.factory.v1 import factory_pb2, lifecycle_pb2, webhook_pb2
 
-from factory.accounts import ApiKey, Factory
 from factory.batch import Batch, BatchState, Order, Product, ProductState
 from factory.events import EventType, Suspicion
 from factory.imports import Ack, Answer, Completed, End, Frame, Header, Opened, RowChunk
 from factory.lifecycle import Change, Event, OfBatch, Some
-from factory.quotas import Quota
 from factory.webhooks import Attempt, Delivery, Endpoint
 from mesh.idempotency import RequestKey
 
@@ -105,26 +103,6 @@ def order(request: factory_pb2.CreateBatchRequest) -> Order:
     return Order(request.name, dict(request.template), request.product_count, request.return_products)
 
 
-def factory_message(factory: Factory) -> account_pb2.Factory:
-    """An account."""
-    return account_pb2.Factory(
-        factory_id=str(factory.factory_id), name=factory.name, create_time=timestamp(factory.created_at)
-    )
-
-
-def api_key_message(key: ApiKey) -> account_pb2.ApiKey:
-    """A key without its secret."""
-    message = account_pb2.ApiKey(
-        key_id=str(key.key_id),
-        factory_id=str(key.factory_id),
-        prefix=key.prefix,
-        create_time=timestamp(key.created_at),
-    )
-    if key.revoked_at is not None:
-        message.revoke_time.CopyFrom(timestamp(key.revoked_at))
-    return message
-
-
 def event_types(numbers: Iterable[webhook_pb2.EventType.ValueType]) -> frozenset[EventType]:
     """The events chosen."""
     names = (webhook_pb2.EventType.Name(number).removeprefix("EVENT_TYPE_") for number in numbers)
@@ -186,24 +164,6 @@ def _attempt_message(attempt: Attempt) -> webhook_pb2.Attempt:
 
 def _event_number(event_type: EventType) -> webhook_pb2.EventType.ValueType:
     return webhook_pb2.EventType.Value(f"EVENT_TYPE_{event_type.name}")
-
-
-def quota_message(quota: Quota) -> account_pb2.Quota:
-    """What a factory may do."""
-    return account_pb2.Quota(products_a_day=quota.products_a_day, concurrent_imports=quota.concurrent_imports)
-
-
-def risk_weights(message: account_pb2.RiskWeights) -> dict[str, int | bool]:
-    """Weights by their names, all of them."""
-    return {field.name: getattr(message, field.name) for field in message.DESCRIPTOR.fields}
-
-
-def risk_weights_message(weights: Mapping[str, int | bool]) -> account_pb2.RiskWeights:
-    """The reverse."""
-    message = account_pb2.RiskWeights()
-    for name, weight in weights.items():
-        setattr(message, name, weight)
-    return message
 
 
 async def frames(requests: AsyncIterator[factory_pb2.ImportProductsRequest]) -> AsyncIterator[Frame]:

@@ -1,11 +1,11 @@
 """The rows of an import: which are refused and why, and the canonical attributes of the others. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 
-from factory.attributes import RULES, AttributeRefused, Fault, Reason, encode
+from factory.attributes import ANY_MARKET, RULES, AttributeRefused, Fault, Reason, check_market, encode
 
 CHUNK_ROWS = 1_000
 """Rows in a chunk at most."""
@@ -52,12 +52,19 @@ class Checked:
     errors: list[RowError]
 
 
-def check_rows(rows: Sequence[Row], first_row: int, template: Mapping[str, str]) -> Checked:
-    """Reads rows numbered from `first_row`; a refused one names the first rule it breaks."""
+def check_rows(
+    rows: Sequence[Row], first_row: int, template: Mapping[str, str], markets: Set[str] = ANY_MARKET
+) -> Checked:
+    """Reads rows numbered from `first_row`; a refused one names the first rule it breaks.
+
+    `markets` are those of the factory, empty for any; the template was checked against them.
+    """
     attributes: list[bytes | None] = []
     errors: list[RowError] = []
     for number, row in enumerate(rows, first_row):
         try:
+            if markets and row.market:
+                check_market(row.market, markets)
             attributes.append(_encoded(row, template))
         except AttributeRefused as refused:
             errors.append(_row_error(number, refused.fault))

@@ -5,7 +5,7 @@ same header finds the batch again, and a repeated chunk gets the tokens it was g
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -161,7 +161,9 @@ class Imports:
         async with self.store.transaction(factory_id) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, header.request, new)
+            markets = await self.store.markets(connection, factory_id)
             if first is None:
+                encode_template(header.template, markets=markets)
                 columns = {"factory_id": factory_id, "name": header.name, "template": template, "kid": self.tokens.kid}
                 await self.store.insert_batch(connection, new, state=BatchState.RECEIVING, product_count=0, **columns)
                 detail = {"name": header.name, "state": BatchState.RECEIVING}
@@ -172,13 +174,13 @@ class Imports:
             if batch.state is BatchState.CANCELLED:
                 raise BatchStateConflict(state=batch.state)
             tree = await Tree.load(self.store, connection, batch)
-        return _Session(self, header, batch, tree)
+        return _Session(self, header, batch, tree, markets)
 
 
 class _Session:
     """One stream of an import. `batch` is as it was opened; `next_row` and the tree run ahead of what is committed."""
 
-    def __init__(self, imports: Imports, header: Header, batch: Batch, tree: Tree) -> None:
+    def __init__(self, imports: Imports, header: Header, batch: Batch, tree: Tree, markets: Set[str]) -> None:
         self.batch = batch
         self.allowance = Allowance(imports.quotas, batch.factory_id)
         self._request_id = header.request.request_id
@@ -186,6 +188,7 @@ class _Session:
         self._store = imports.store
         self._tree = tree
         self._template = header.template
+        self._markets = markets
         self._next_row = batch.next_row
         self._refused = batch.refused_count
         kid = imports.tokens.kid
@@ -212,7 +215,7 @@ class _Session:
             return partial(self._repeat, chunk)
         if self.batch.state is not BatchState.RECEIVING:
             raise BatchStateConflict(state=self.batch.state)
-        checked = check_rows(chunk.rows, chunk.first_row, self._template)
+        checked = check_rows(chunk.rows, chunk.first_row, self._template, self._markets)
         self._refused += len(checked.errors)
         if max(self._tree.size + len(checked.attributes), self._refused) > LIMIT:
             raise BatchTooLarge(limit=LIMIT)

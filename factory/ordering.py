@@ -58,19 +58,23 @@ class Orders:
         self._new_id = new_id
         self._new_product_id = new_product_id
 
-    async def create(self, factory_id: UUID, request: RequestKey, order: Order) -> tuple[Batch, list[Product]]:
-        """The batch ordered, and its products when they were asked for.
+    async def create(
+        self, factory_id: UUID, request: RequestKey, order: Order, *, field: str = "template"
+    ) -> tuple[Batch, list[Product]]:
+        """The batch ordered, and its products when they were asked for; `field` names the template in errors.
 
-        Raises ValidationFailed, RequestIdReused, QuotaExceeded.
+        Raises ValidationFailed, RequestIdReused, QuotaExceeded, FactorySuspended.
         """
         check_name(order.name)
-        template = encode_template(order.template)
+        template = encode_template(order.template, field)
         async with self._store.transaction(factory_id) as connection:
             new = self._new_id()
             first = await idempotency.claim(connection, request, new)
             if first is not None:
                 batch = await self._store.batch(connection, factory_id, first)
                 return batch, await self._products(connection, batch) if order.return_products else []
+            markets = await self._store.markets(connection, factory_id)
+            encode_template(order.template, field, markets=markets)
             batch = await self._store.insert_batch(
                 connection,
                 new,
@@ -92,10 +96,9 @@ class Orders:
         return batch, products
 
     async def create_one(self, factory_id: UUID, request: RequestKey, attributes: Mapping[str, str]) -> Product:
-        """The one product of a batch ordered for it. Raises ValidationFailed, RequestIdReused, QuotaExceeded."""
-        encode_template(attributes, "attributes")
+        """The one product of a batch ordered for it. Raises what `create` does."""
         order = Order(SINGLE, attributes, product_count=1, return_products=True)
-        _, products = await self.create(factory_id, request, order)
+        _, products = await self.create(factory_id, request, order, field="attributes")
         return products[0]
 
     async def _issue_all(self, connection: Connection, batch: Batch) -> list[Product]:

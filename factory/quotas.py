@@ -11,10 +11,11 @@ from uuid import UUID
 
 import structlog
 
+from factory.accounts import SUSPENDED
 from factory.store import Connection, Store
 from mesh import audit, idempotency
 from mesh.clock import Clock
-from mesh.errors import DependencyUnavailable, FactoryNotFound, QuotaExceeded
+from mesh.errors import DependencyUnavailable, FactoryNotFound, FactorySuspended, QuotaExceeded
 from mesh.idempotency import RequestKey
 
 log = structlog.get_logger()
@@ -38,6 +39,7 @@ class Usage:
     day: date
     charged: int
     quota: Quota
+    suspended: bool = False
 
     @property
     def resets_at(self) -> datetime:
@@ -70,17 +72,21 @@ class Quotas:
         async with self._store.transaction(factory_id) as connection:
             await self._usage(connection, factory_id)
             if await idempotency.claim(connection, request, factory_id) is None:
+                before = await self._store.sql.lock_quota(connection, factory_id=factory_id)
                 await self._store.sql.set_quota(connection, factory_id=factory_id, **own)
-                resource = f"factory/{factory_id}"
-                await audit.record(connection, resource=resource, request_id=request.request_id, detail=own)
+                resource, detail = f"factory/{factory_id}", {name: [before[name], own[name]] for name in own}
+                await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)
             return (await self._usage(connection, factory_id)).quota
 
     async def charge(self, connection: Connection, factory_id: UUID, count: int) -> None:
-        """Charges an order in the transaction under way, as its last statement. Raises QuotaExceeded."""
+        """Charges an order in the transaction under way, as its last statement.
+
+        Raises QuotaExceeded, FactorySuspended.
+        """
         await self._charge(connection, factory_id, self.today(), needed=count, wanted=count)
 
     async def charge_ahead(self, factory_id: UUID, day: date, *, needed: int, wanted: int) -> int:
-        """Charges from `needed` to `wanted` products: how many. Raises QuotaExceeded."""
+        """Charges from `needed` to `wanted` products: how many. Raises QuotaExceeded, FactorySuspended."""
         async with self._store.connection(factory_id) as connection:
             return await self._charge(connection, factory_id, day, needed=needed, wanted=wanted)
 
@@ -100,6 +106,8 @@ class Quotas:
         )
         if granted is None:
             usage = await self._usage(connection, factory_id)
+            if usage.suspended:
+                raise FactorySuspended(factory_id=factory_id)
             raise QuotaExceeded(
                 quota="products_a_day",
                 limit=usage.quota.products_a_day,
@@ -119,7 +127,8 @@ class Quotas:
         )
         if row is None:
             raise FactoryNotFound(factory_id=factory_id)
-        return Usage(day, row["charged"], Quota(row["products_a_day"], row["concurrent_imports"]))
+        quota = Quota(row["products_a_day"], row["concurrent_imports"])
+        return Usage(day, row["charged"], quota, suspended=row["state"] == SUSPENDED)
 
 
 class Allowance:

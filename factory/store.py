@@ -99,6 +99,10 @@ class Store:
         async with self.connection(tenant) as connection, connection.transaction():
             yield connection
 
+    async def markets(self, connection: Connection, factory_id: UUID) -> frozenset[str]:
+        """What `market` of the factory's products may be; empty is anything."""
+        return frozenset(await self.sql.select_markets(connection, factory_id=factory_id) or ())
+
     async def insert_batch(self, connection: Connection, batch_id: UUID, **columns: object) -> Batch:
         """A new batch, RECEIVING or PENDING."""
         return to_batch(await self.sql.insert_batch(connection, batch_id=batch_id, **columns))

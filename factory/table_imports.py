@@ -14,7 +14,7 @@ from uuid import UUID
 
 import orjson
 
-from factory.attributes import Reason, check_name, encode_template
+from factory.attributes import ANY_MARKET, Reason, check_name, encode_template
 from factory.batch import LIMIT, Batch, BatchState
 from factory.importing import CHUNK_ROWS, RowError, check_rows
 from factory.imports import Ack, Completed, End, Frame, Header, Imports, Opened, RowChunk
@@ -68,8 +68,9 @@ class TableImports:
     async def run(self, factory_id: UUID, order: TableOrder, pieces: AsyncIterator[bytes]) -> Report:
         """The report on a file. Raises the errors that the contract of ImportCsv names."""
         check_name(order.name)
-        encode_template(order.template)
-        reading = _Reading(order, pieces)
+        markets = await self._markets(factory_id)
+        encode_template(order.template, markets=markets if order.dry_run else ANY_MARKET)
+        reading = _Reading(order, pieces, markets)
         async with aclosing(reading.frames()) as frames:
             if order.dry_run:
                 await reading.check(frames)
@@ -79,6 +80,11 @@ class TableImports:
                 async with self._imports.under_way(factory_id):
                     batch = await self._issue(factory_id, reading, frames)
         return Report(batch, reading.row_count, reading.refused_count, reading.errors)
+
+    async def _markets(self, factory_id: UUID) -> frozenset[str]:
+        store = self._imports.store
+        async with store.connection(factory_id) as connection:
+            return await store.markets(connection, factory_id)
 
     async def _issue(self, factory_id: UUID, reading: "_Reading", frames: AsyncGenerator[Frame, None]) -> Batch | None:
         opened: Batch | None = None
@@ -137,13 +143,14 @@ class TableImports:
 class _Reading:
     """One file as the frames of an import, and the report on it so far."""
 
-    def __init__(self, order: TableOrder, pieces: AsyncIterator[bytes]) -> None:
+    def __init__(self, order: TableOrder, pieces: AsyncIterator[bytes], markets: frozenset[str]) -> None:
         self.order = order
         self.header = Header(order.request, order.name, order.template)
         self.row_count = 0
         self.refused_count = 0
         self.errors: list[CellError] = []
         self._pieces = pieces
+        self._markets = markets
         self._columns: Columns | None = None
         self._unsettled: dict[int, list[Record]] = {}
         self._settled = asyncio.Event()
@@ -184,7 +191,8 @@ class _Reading:
                 await self._check(frame)
 
     async def _check(self, chunk: RowChunk) -> None:
-        self.settle(chunk.first_row, check_rows(chunk.rows, chunk.first_row, self.order.template).errors)
+        checked = check_rows(chunk.rows, chunk.first_row, self.order.template, self._markets)
+        self.settle(chunk.first_row, checked.errors)
         if max(self.row_count - self.refused_count, self.refused_count) > LIMIT:
             raise BatchTooLarge(limit=LIMIT)
         await asyncio.sleep(0)  # a piece holds many chunks, and other calls wait

@@ -7,6 +7,7 @@ import asyncpg
 
 from mesh import database
 from mesh.config import DatabaseSettings
+from mesh.identity import Principal
 
 EVERY: Final = "*"
 """The tenant of what really goes across factories: operators, keys before they are known, upkeep."""
@@ -30,3 +31,8 @@ class TenantConnection(asyncpg.Connection):
 async def connect(settings: DatabaseSettings) -> "asyncpg.Pool[Any]":
     """A pool of such connections on the schema `factory`. Raises DependencyUnavailable."""
     return await database.connect(settings, schema="factory", connection_class=TenantConnection)
+
+
+def reach(actor: Principal) -> Tenant:
+    """Whose rows somebody may see who is no factory: those of their own factory, or of all if they have none."""
+    return actor.factory_id or EVERY

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from voketag.mesh.v1 import access_pb2
 
-from mesh.policy import FACTORY, PUBLIC, USER, Policy, policies
+from mesh.policy import FACTORY, PUBLIC, SERVICE, USER, Policy, policies
 
 DESCRIPTORS = Path(access_pb2.__file__).parents[2] / "descriptors.binpb"
 """The descriptor set that belongs to the stubs in use."""
@@ -44,8 +44,13 @@ class Method:
 
     @property
     def personal(self) -> bool:
-        """True when people alone may call it."""
-        return self.policy.audiences == {USER}
+        """True when people may call it, and whoever brings a bearer token to the public door has to be one."""
+        return USER in self.policy.audiences and not self.policy.public
+
+    @property
+    def personal_inside(self) -> bool:
+        """True when that holds inside as well, where services bring theirs."""
+        return self.personal and SERVICE not in self.policy.audiences
 
     @property
     def streaming(self) -> bool:

@@ -105,6 +105,18 @@ class ApiKeyNotFound(VokeTagError):
     reason, code, resource_type = "API_KEY_NOT_FOUND", NOT_FOUND, "api_key"
 
 
+class FactorySuspended(VokeTagError):
+    """The factory {factory_id} is suspended."""
+
+    reason, code = "FACTORY_SUSPENDED", FAILED_PRECONDITION
+
+
+class ApiKeyEnded(VokeTagError):
+    """The API key {key_id} has ended, or another took its place."""
+
+    reason, code = "API_KEY_ENDED", FAILED_PRECONDITION
+
+
 class BatchNotFound(VokeTagError):
     """There is no batch {batch_id}."""
 

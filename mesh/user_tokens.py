@@ -18,6 +18,7 @@ ISSUER, AUDIENCE = "voketag-admin", "voketag"
 LIFETIME = timedelta(minutes=10)
 LEEWAY = timedelta(seconds=60)
 ROLES = frozenset(map(role_name, access_pb2.Role.values())) - {"unspecified"}
+FACTORY_ROLES = frozenset({"factory_manager", "factory_operator"})
 CHECKED_TOKENS = 1024
 
 
@@ -74,4 +75,7 @@ def _principal(claims: Mapping[str, Any]) -> Principal:
     if role not in ROLES:
         raise ValueError(role)
     factory_id = None if factory is None else UUID(factory)
+    # Whoever has no factory of their own reaches all: a manager of none must not pass for one of those.
+    if (role in FACTORY_ROLES) != (factory_id is not None):
+        raise ValueError(role)
     return Principal("user", str(UUID(claims["sub"])), roles=frozenset({role}), factory_id=factory_id)

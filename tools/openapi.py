@@ -158,7 +158,7 @@ class Document:
         for reason in reasons:
             for code in self._codes(reason):
                 by_status.setdefault(STATUSES[code], set()).add(reason)
-        if method.verb in ("post", "patch"):
+        if method.verb in ("post", "put", "patch"):
             by_status |= {413: {REFUSED}, 415: {REFUSED}}
         return {
             str(status): {"$ref": "#/components/responses/Error", "description": ", ".join(sorted(names))}

@@ -60,7 +60,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   local kind = headers:get('content-type') or ''
   local method = headers:get(':method')
-  if (method ~= 'POST' and method ~= 'PATCH') or kind:sub(1, 16) ~= 'application/json' then
+  if (method ~= 'POST' and method ~= 'PUT' and method ~= 'PATCH') or kind:sub(1, 16) ~= 'application/json' then
     return
   end
   local path = headers:get(':path'):match('^[^?]*[^?/]') or ''

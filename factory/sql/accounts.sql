@@ -1,29 +1,44 @@
 -- name: insert_factory(factory_id, name)^
 -- The account; its name is what consumers see.
-INSERT INTO factories (factory_id, name) VALUES (:factory_id, :name) RETURNING factory_id, name, created_at;
+INSERT INTO factories (factory_id, name) VALUES (:factory_id, :name)
+RETURNING factory_id, name, state, priority, markets, created_at, updated_at;
 
 -- name: select_factory(factory_id)^
 -- One account.
-SELECT factory_id, name, created_at FROM factories WHERE factory_id = :factory_id;
+SELECT factory_id, name, state, priority, markets, created_at, updated_at FROM factories
+WHERE factory_id = :factory_id;
 
--- name: insert_api_key(key_id, factory_id, prefix, secret_hash)^
--- The hash alone is kept: whoever reads this table cannot call.
-INSERT INTO api_keys (key_id, factory_id, prefix, secret_hash) VALUES (:key_id, :factory_id, :prefix, :secret_hash)
-RETURNING key_id, factory_id, prefix, created_at, revoked_at;
+-- name: lock_factory(factory_id)^
+-- One account, whose changes wait for each other, so that the audit has each as it was before.
+SELECT factory_id, name, state, priority, markets, created_at, updated_at FROM factories
+WHERE factory_id = :factory_id FOR UPDATE;
 
--- name: select_api_key(key_id)^
--- One key, without its hash.
-SELECT key_id, factory_id, prefix, created_at, revoked_at FROM api_keys WHERE key_id = :key_id;
+-- name: select_factories(before, state, name, page_size)
+-- A page, newest first, by the primary key.
+SELECT factory_id, name, state, priority, markets, created_at, updated_at FROM factories
+WHERE factory_id < :before
+  AND (:state::text IS NULL OR state = :state)
+  AND position(lower(:name) IN lower(name)) > 0
+ORDER BY factory_id DESC LIMIT :page_size;
 
--- name: revoke_api_key(key_id)^
--- Keeps the first time of revocation; no row when there was nothing left to revoke.
-UPDATE api_keys SET revoked_at = now() WHERE key_id = :key_id AND revoked_at IS NULL
-RETURNING key_id, factory_id, prefix, created_at, revoked_at;
+-- name: update_factory(factory_id, name, state, priority, markets)^
+-- Everything that operators change but quota and weights, at once.
+UPDATE factories SET name = :name, state = :state, priority = :priority, markets = :markets, updated_at = now()
+WHERE factory_id = :factory_id
+RETURNING factory_id, name, state, priority, markets, created_at, updated_at;
 
--- name: select_credentials(prefix)^
--- What a presented key is held against; revoked keys are as unknown as the rest.
-SELECT key_id, factory_id, secret_hash FROM api_keys WHERE prefix = :prefix AND revoked_at IS NULL;
+-- name: select_markets(factory_id)$
+-- What the attribute market of its products may be; empty is anything.
+SELECT markets FROM factories WHERE factory_id = :factory_id;
 
 -- name: set_risk_weights(weights, factory_id)!
 -- NULL is what everybody has; scan reads it through product_cards, and is told by a trigger.
 UPDATE factories SET risk_weights = :weights::jsonb WHERE factory_id = :factory_id;
+
+-- name: lock_risk_weights(factory_id)^
+-- As they are, for the audit to say what they were.
+SELECT risk_weights FROM factories WHERE factory_id = :factory_id FOR UPDATE;
+
+-- name: select_risk_weights(factory_id)$
+-- NULL is what everybody has.
+SELECT risk_weights FROM factories WHERE factory_id = :factory_id;

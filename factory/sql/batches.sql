@@ -74,6 +74,6 @@ SELECT position FROM finality;
 -- In the transaction that completes the batches up to it.
 UPDATE finality SET position = :position;
 
--- name: select_backlog(factory_id, at_least)$
--- Products that the factory waits for, this order among them.
-SELECT backlog(:factory_id, :at_least);
+-- name: select_backlog(factory_id, at_least)^
+-- Products that the factory waits for, this order among them; and the steps up the line that operators gave it.
+SELECT backlog(:factory_id, :at_least) AS products, priority AS steps FROM factories WHERE factory_id = :factory_id;

@@ -1,7 +1,8 @@
-"""`voketag factory`: operators open factory accounts, issue their API keys and set their quotas."""
+"""`voketag factory`: operators open and suspend factory accounts, issue their API keys and set their quotas."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -44,7 +45,7 @@ def operate(target: str | None, key_file: Path | None, work: Callable[["AccountS
         raise explain(error) from error
 
 
-def show(issued: account_pb2.CreateApiKeyResponse) -> None:
+def show(issued: account_pb2.CreateApiKeyResponse | account_pb2.RotateApiKeyResponse) -> None:
     """Prints a key, this once."""
     console.print(f"factory  {issued.api_key.factory_id}")
     console.print(f"key      {issued.api_key.key_id}")
@@ -56,7 +57,7 @@ def show(issued: account_pb2.CreateApiKeyResponse) -> None:
 @click.option("--key-file", type=click.Path(path_type=Path), help="The operators' service key; else the local mesh's.")
 @click.pass_context
 def factory(context: click.Context, target: str | None, key_file: Path | None) -> None:
-    """Open factory accounts, issue and revoke their API keys, set their quotas."""
+    """Open and suspend factory accounts, issue, rotate and revoke their API keys, set their quotas."""
     context.obj = (target, key_file)
 
 
@@ -84,6 +85,40 @@ def revoke_key(connection: tuple[str | None, Path | None], key_id: str) -> None:
     request = account_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
     operate(*connection, lambda stub: stub.RevokeApiKey(request))
     console.print("Revoked.")
+
+
+@factory.command("rotate-key")
+@click.argument("key_id")
+@click.option("--overlap", type=click.IntRange(0, 720), default=24, show_default=True, help="Hours that it goes on.")
+@click.pass_obj
+def rotate_key(connection: tuple[str | None, Path | None], key_id: str, overlap: int) -> None:
+    """Issue a key in the place of another."""
+    request = account_pb2.RotateApiKeyRequest(request_id=str(uuid4()), key_id=key_id)
+    request.overlap.FromTimedelta(timedelta(hours=overlap))
+    rotated = operate(*connection, lambda stub: stub.RotateApiKey(request))
+    show(rotated)
+    console.print(f"The old key ends {rotated.replaced.expire_time.ToDatetime():%Y-%m-%d %H:%M} UTC.")
+
+
+@factory.command()
+@click.argument("factory_id")
+@click.option("--reason", default="", help="Why, for the audit.")
+@click.pass_obj
+def suspend(connection: tuple[str | None, Path | None], factory_id: str, reason: str) -> None:
+    """Keep a factory out: within 2 s nothing accepts its keys; its products are verified as ever."""
+    request = account_pb2.SuspendFactoryRequest(request_id=str(uuid4()), factory_id=factory_id, reason=reason)
+    operate(*connection, lambda stub: stub.SuspendFactory(request))
+    console.print("Suspended.")
+
+
+@factory.command()
+@click.argument("factory_id")
+@click.pass_obj
+def resume(connection: tuple[str | None, Path | None], factory_id: str) -> None:
+    """Let a suspended factory in again."""
+    request = account_pb2.ResumeFactoryRequest(request_id=str(uuid4()), factory_id=factory_id)
+    operate(*connection, lambda stub: stub.ResumeFactory(request))
+    console.print("Resumed.")
 
 
 @factory.command("set-quota")

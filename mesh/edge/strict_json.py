@@ -53,7 +53,7 @@ def tables(methods: Iterable[Method]) -> tuple[str, str]:
     kinds: Kinds = {}
     bodies: dict[str, str | bool] = {}
     for method in methods:
-        if method.verb in ("post", "patch"):
+        if method.verb in ("post", "put", "patch"):
             collect(method.descriptor.input_type, kinds)
             bodies[path_pattern(method.path)] = str(method.descriptor.input_type.full_name)
     return lua_table(kinds), lua_table(bodies)

@@ -61,6 +61,7 @@ class Environment:
 
     def _factory(self) -> dict[str, object]:
         return {
+            "USER_JWKS_FILE": self.secrets.user_jwks,
             "KEYRING_FILE": self.secrets.keyring,
             "API_KEY_ROOT_FILE": self.secrets.api_key_root,
             "PAGE_KEY_FILE": self.secrets.page_key,

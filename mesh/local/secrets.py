@@ -58,6 +58,11 @@ class Secrets:
         return self.folder / "user_keys.json"
 
     @property
+    def user_jwks(self) -> Path:
+        """The public halves of them (RFC 7517, RFC 8037)."""
+        return self.folder / "user_jwks.json"
+
+    @property
     def valkey_password(self) -> Path:
         """Valkey's password."""
         return self.folder / "valkey_password"
@@ -104,6 +109,8 @@ class Secrets:
             self._once(self.identity(service), self._new_identity)
         keys = [self._public_key(service) for service in SERVICES]
         write_whole(self.jwks, json.dumps({"keys": keys}, indent=1).encode())
+        people = [self._public_user_key(key) for key in json.loads(self.user_keys.read_text())["keys"]]
+        write_whole(self.user_jwks, json.dumps({"keys": people}, indent=1).encode())
 
     @staticmethod
     def _once(path: Path, new: Callable[[], str]) -> None:
@@ -135,16 +142,17 @@ class Secrets:
 
     def _public_key(self, service: str) -> dict[str, str]:
         private = serialization.load_pem_private_key(self.identity(service).read_bytes(), password=None)
-        raw = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return {
-            "kty": "OKP",
-            "crv": "Ed25519",
-            "x": base64.urlsafe_b64encode(raw).rstrip(b"=").decode(),
-            "kid": f"{service}-1",
-            "use": "sig",
-            "alg": "EdDSA",
-            "svc": service,
-        }
+        assert isinstance(private, Ed25519PrivateKey)
+        return {**_jwk(f"{service}-1", private), "svc": service}
+
+    def _public_user_key(self, key: dict[str, str]) -> dict[str, str]:
+        return _jwk(key["kid"], Ed25519PrivateKey.from_private_bytes(base64.b64decode(key["key"])))
+
+
+def _jwk(kid: str, private: Ed25519PrivateKey) -> dict[str, str]:
+    raw = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": kid, "use": "sig", "alg": "EdDSA"}
 
 
 def _base64(raw: bytes) -> str:

@@ -14,7 +14,7 @@ from tests.acceptance.edge.door import Edge, Reply
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROOT = Path(__file__).resolve().parents[3]
-BODIED = ("post", "patch")
+BODIED = ("post", "put", "patch")
 SOME_ID = "0190c8a0-0000-7000-8000-000000000000"
 
 

@@ -15,7 +15,6 @@ from grpc_status import rpc_status
 from voketag.admin.v1 import auth_pb2_grpc, user_pb2_grpc
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 from voketag.factory.v1 import (
-    account_pb2,
     account_pb2_grpc,
     factory_pb2,
     factory_pb2_grpc,
@@ -27,13 +26,13 @@ from voketag.factory.v1 import (
 from voketag.factory.v1 import lifecycle_pb2 as lives
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
 
+from tests.acceptance.edge.canned_accounts import Accounts
 from tests.acceptance.edge.canned_hooks import NOW, Context
 from tests.acceptance.edge.canned_people import People
 
 PAGE_POLICY = "default-src 'self'"
 IMMUTABLE = "public, max-age=31536000, immutable"
 PROVED = ledger_pb2.InclusionProof(index=1, leaf_hash=b"1", path=[b"1"], checkpoint="log")
-WEIGHTS = account_pb2.RiskWeights(suspicious=1, likely=1)
 PLACE = anchor_pb2.ChainLocation(kind="evm", chain_id=1)
 
 
@@ -51,7 +50,7 @@ class Canned(
     scan_pb2_grpc.ScanServiceServicer,
     ledger_pb2_grpc.LedgerServiceServicer,
     factory_pb2_grpc.FactoryServiceServicer,
-    account_pb2_grpc.AccountServiceServicer,
+    Accounts,
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
     People,
@@ -182,12 +181,6 @@ class Canned(
         for state in (factory_pb2.BATCH_STATE_PENDING, factory_pb2.BATCH_STATE_COMPLETED):
             yield factory_pb2.WatchBatchResponse(batch=factory_pb2.Batch(state=state))
 
-    async def CreateFactory(
-        self, request: account_pb2.CreateFactoryRequest, context: Context
-    ) -> account_pb2.CreateFactoryResponse:
-        self.seen(context)
-        return account_pb2.CreateFactoryResponse(factory=account_pb2.Factory(name=request.name))
-
     async def SubmitRoot(
         self, request: anchor_pb2.SubmitRootRequest, context: Context
     ) -> anchor_pb2.SubmitRootResponse:
@@ -229,32 +222,6 @@ class Canned(
     ) -> factory_pb2.ListProductsResponse:
         self.seen(context)
         return factory_pb2.ListProductsResponse(products=[factory_pb2.Product()])
-
-    async def CreateApiKey(
-        self, request: account_pb2.CreateApiKeyRequest, context: Context
-    ) -> account_pb2.CreateApiKeyResponse:
-        self.seen(context)
-        return account_pb2.CreateApiKeyResponse(api_key=account_pb2.ApiKey(create_time=NOW), secret="1")
-
-    async def RevokeApiKey(
-        self, request: account_pb2.RevokeApiKeyRequest, context: Context
-    ) -> account_pb2.RevokeApiKeyResponse:
-        self.seen(context)
-        return account_pb2.RevokeApiKeyResponse(api_key=account_pb2.ApiKey(revoke_time=NOW))
-
-    async def SetQuota(self, request: account_pb2.SetQuotaRequest, context: Context) -> account_pb2.SetQuotaResponse:
-        self.seen(context)
-        return account_pb2.SetQuotaResponse(quota=account_pb2.Quota(products_a_day=request.products_a_day))
-
-    async def SetRiskWeights(
-        self, request: account_pb2.SetRiskWeightsRequest, context: Context
-    ) -> account_pb2.SetRiskWeightsResponse:
-        self.seen(context)
-        return account_pb2.SetRiskWeightsResponse(weights=WEIGHTS, version=request.factory_id)
-
-    async def GetUsage(self, request: account_pb2.GetUsageRequest, context: Context) -> account_pb2.GetUsageResponse:
-        self.seen(context)
-        return account_pb2.GetUsageResponse(reset_time=NOW)
 
     async def GetQrCode(self, request: label_pb2.GetQrCodeRequest, context: Context) -> HttpBody:
         self.seen(context)

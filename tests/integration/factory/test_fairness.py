@@ -117,7 +117,7 @@ async def test_place_in_line_is_found_by_a_thousand_batches_however_many_wait(gr
     store = Store(pool)
     async with store.transaction(giant.factory_id) as connection:
         before = await connection.fetchval(read) or 0
-        backlog = await store.sql.select_backlog(connection, factory_id=giant.factory_id, at_least=1000)
+        backlog = (await store.sql.select_backlog(connection, factory_id=giant.factory_id, at_least=1000))["products"]
         assert await connection.fetchval(read) - before <= 1000
     await pool.close()
     assert backlog == 500 * 1000 + 500 * 3000

@@ -210,7 +210,7 @@ async def test_quota_is_set_once_and_said_by_whom(ground: Ground, gate: Door, bu
     async with ground.owner() as owner:
         query = "SELECT * FROM audit WHERE resource = $1 AND method LIKE '%SetQuota' ORDER BY audit_id"
         found = await owner.fetch(query, f"factory/{buyer.factory_id}")
-    assert [audit_detail(row)["products_a_day"] for row in found] == [7, 3, None]
+    assert [audit_detail(row)["products_a_day"] for row in found] == [[None, 7], [7, 3], [3, None]]
     assert {(row["actor_kind"], row["actor_id"]) for row in found} == {("service", "admin")}
 
 

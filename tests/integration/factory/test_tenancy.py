@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 import grpc
 import pytest
 import voketag.factory.v1
-from google.protobuf import text_format
+from google.protobuf import field_mask_pb2, text_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -33,6 +33,8 @@ from voketag.factory.v1 import (
 
 from factory.minting import Tokens, raw_uuid7
 from mesh.policy import SERVICE, policies
+from mesh.user_tokens import FACTORY_ROLES
+from tests.fakes.people import access_token
 from tests.integration.factory.world import Customer, Door
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -152,6 +154,28 @@ CASES: dict[str, list[Case]] = {
     "AccountService/SetRiskWeights": [
         lambda ids: [account_pb2.SetRiskWeightsRequest(request_id=ids.request_id, factory_id=ids.factory_id)]
     ],
+    "AccountService/GetFactory": [lambda ids: [account_pb2.GetFactoryRequest(factory_id=ids.factory_id)]],
+    "AccountService/ListFactories": [lambda ids: [account_pb2.ListFactoriesRequest(page_size=1)]],
+    "AccountService/UpdateFactory": [
+        lambda ids: [
+            account_pb2.UpdateFactoryRequest(
+                request_id=ids.request_id,
+                factory_id=ids.factory_id,
+                update_mask=field_mask_pb2.FieldMask(paths=["priority"]),
+                priority=1,
+            )
+        ]
+    ],
+    "AccountService/SuspendFactory": [
+        lambda ids: [account_pb2.SuspendFactoryRequest(request_id=ids.request_id, factory_id=ids.factory_id)]
+    ],
+    "AccountService/ResumeFactory": [
+        lambda ids: [account_pb2.ResumeFactoryRequest(request_id=ids.request_id, factory_id=ids.factory_id)]
+    ],
+    "AccountService/ListApiKeys": [lambda ids: [account_pb2.ListApiKeysRequest(factory_id=ids.factory_id)]],
+    "AccountService/RotateApiKey": [
+        lambda ids: [account_pb2.RotateApiKeyRequest(request_id=ids.request_id, key_id=ids.key_id)]
+    ],
     "AccountService/GetUsage": [lambda ids: [account_pb2.GetUsageRequest()]],
     "WebhookService/CreateEndpoint": [
         lambda ids: [webhook_pb2.CreateEndpointRequest(request_id=ids.request_id, url=URL)]
@@ -193,8 +217,13 @@ METHODS: dict[str, MethodDescriptor] = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods
 }
-OF_SERVICES = {
-    method.rpartition(".")[2] for method, policy in policies(modules()).items() if SERVICE in policy.audiences
+POLICIES = {method.rpartition(".")[2]: policy for method, policy in policies(modules()).items()}
+OF_SERVICES = {method for method, policy in POLICIES.items() if SERVICE in policy.audiences}
+OF_TENANTS = {
+    (method, role)
+    for method, policy in POLICIES.items()
+    for role in policy.roles & FACTORY_ROLES
+    if {"factory_id", "key_id"} & set(METHODS[method].input_type.fields_by_name.keys())
 }
 
 
@@ -318,6 +347,23 @@ async def test_anothers_ids_answer_like_nobodys(door: Door, name: str) -> None:
                 assert {own[:40], of_nobody[:40]} == {of_others[:40]}
             else:
                 assert of_others == of_nobody
+
+
+@pytest.mark.parametrize(("name", "role"), sorted(OF_TENANTS))
+async def test_anothers_ids_answer_people_like_nobodys(door: Door, name: str, role: str) -> None:
+    method = METHODS[name]
+    async with door.customer() as owner, door.customer() as stranger, grpc.aio.insecure_channel(door.target) as plain:
+        tenants = Tenants(door, owner, stranger)
+        for case in CASES[name]:
+            theirs = await tenants.ids()
+            answers = []
+            for ids, factory in ((tenants.nobodys(), stranger), (theirs, stranger), (theirs, owner)):
+                token = access_token(role, factory=str(factory.factory_id))
+                answers.append(await ask(plain, method, case(ids), ("authorization", f"Bearer {token}")))
+            of_nobody, of_others, own = answers
+            assert "StatusCode" not in own, own
+            assert "StatusCode.NOT_FOUND" in of_nobody
+            assert of_others == of_nobody
 
 
 async def test_strangers_page_tokens_and_keys_open_nothing(door: Door, customer: Customer) -> None:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from pydantic import SecretStr
 from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, factory_pb2_grpc
@@ -30,6 +31,7 @@ from mesh.local.secrets import Secrets
 from mesh.server import Server
 from tests.databases import Database
 from tests.fakes.final_anchor import FinalAnchor
+from tests.fakes.people import JWKS, access_token
 from tests.servers import ValkeyAddress, free_port
 from trust import canonical, merkle
 from trust.token import Keyring, check
@@ -87,6 +89,7 @@ class Ground:
             "DATABASE_PASSWORD": self.database.server.password,
             "VALKEY_URL": self.valkey.url,
             "JWKS_FILE": self.secrets.jwks,
+            "USER_JWKS_FILE": self.secrets.user_jwks,
             "SERVICE_KEY_FILE": self.secrets.identity("factory"),
             "KEYRING_FILE": self.secrets.keyring,
             "API_KEY_ROOT_FILE": self.secrets.api_key_root,
@@ -115,6 +118,7 @@ class Ground:
             database_password=SecretStr(self.database.server.password),
             valkey_url=self.valkey.url,
             jwks=self.secrets.jwks.read_text(),
+            user_jwks=JWKS,
             keyring=SecretStr(self.secrets.keyring.read_text()),
             api_key_root=SecretStr(self.secrets.api_key_root.read_text()),
             page_key=SecretStr(self.secrets.page_key.read_text()),
@@ -168,6 +172,13 @@ class Door:
         tokens = ServiceTokens(service, self.ground.secrets.identity(service).read_text(), SystemClock())
         return peer(self.target, tokens=tokens, service="factory")
 
+    @asynccontextmanager
+    async def person(self, role: str, factory_id: UUID | None = None) -> AsyncIterator["Somebody"]:
+        """Somebody with an access token at AccountService; managers and operators have a factory."""
+        token = access_token(role, factory=factory_id and str(factory_id), sub=str(uuid4()))
+        async with grpc.aio.insecure_channel(self.target) as channel:
+            yield Somebody(account_pb2_grpc.AccountServiceStub(channel), (("authorization", f"Bearer {token}"),))
+
     async def new_factory(self, name: str = "Fábrica de Teste") -> tuple[UUID, str]:
         """A new account: its id and the text of a key."""
         async with self.channel() as channel:
@@ -195,6 +206,27 @@ class Door:
         async with with_api_key(self.target, key) as channel, grpc.aio.insecure_channel(self.target) as plain:
             stub = factory_pb2_grpc.FactoryServiceStub
             yield Customer(self, factory_id, key, stub(channel), stub(plain))
+
+
+@dataclass(frozen=True)
+class Somebody:
+    """A person at AccountService."""
+
+    stub: Any
+    metadata: tuple[tuple[str, str], ...]
+
+    async def call(self, method: str, **fields: Any) -> Any:
+        """Mutations get a request id unless they have one."""
+        message = getattr(account_pb2, f"{method}Request")
+        if "request_id" in message.DESCRIPTOR.fields_by_name:
+            fields.setdefault("request_id", str(uuid4()))
+        return await getattr(self.stub, method)(message(**fields), metadata=self.metadata, timeout=20)
+
+    async def refused(self, method: str, **fields: Any) -> str:
+        """The reason why not."""
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await self.call(method, **fields)
+        return reason_of(error.value)
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,45 @@ class AccountServiceStub:
                 request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateFactoryRequest.SerializeToString,
                 response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateFactoryResponse.FromString,
                 _registered_method=True)
+        self.GetFactory = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/GetFactory',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryResponse.FromString,
+                _registered_method=True)
+        self.ListFactories = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/ListFactories',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesResponse.FromString,
+                _registered_method=True)
+        self.UpdateFactory = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/UpdateFactory',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryResponse.FromString,
+                _registered_method=True)
+        self.SuspendFactory = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/SuspendFactory',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryResponse.FromString,
+                _registered_method=True)
+        self.ResumeFactory = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/ResumeFactory',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryResponse.FromString,
+                _registered_method=True)
         self.CreateApiKey = channel.unary_unary(
                 '/voketag.factory.v1.AccountService/CreateApiKey',
                 request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyRequest.SerializeToString,
                 response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyResponse.FromString,
+                _registered_method=True)
+        self.ListApiKeys = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/ListApiKeys',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysResponse.FromString,
+                _registered_method=True)
+        self.RotateApiKey = channel.unary_unary(
+                '/voketag.factory.v1.AccountService/RotateApiKey',
+                request_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyRequest.SerializeToString,
+                response_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyResponse.FromString,
                 _registered_method=True)
         self.RevokeApiKey = channel.unary_unary(
                 '/voketag.factory.v1.AccountService/RevokeApiKey',
@@ -80,10 +115,77 @@ class AccountServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def CreateApiKey(self, request, context):
-        """CreateApiKey issues a key. We keep its hash only; the key is in this answer and in the answer to the same request_id.
+    def GetFactory(self, request, context):
+        """GetFactory gives a factory with all that is set for it, and what it has used today. Managers and operators see their own.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFactories(self, request, context):
+        """ListFactories gives factories, newest first.
+
+        Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateFactory(self, request, context):
+        """UpdateFactory changes what `update_mask` names: `name`, `priority`, `markets`. Scans show a new name within 2 s; priority and
+        markets count from the next order and the next import on.
 
         Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendFactory(self, request, context):
+        """SuspendFactory keeps a factory out: within 2 s no process accepts its keys, and an import under way ends at its next block. Its
+        products are verified as ever, what it ordered before is built, and its webhooks go on. Twice changes nothing.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeFactory(self, request, context):
+        """ResumeFactory lets a suspended factory in again, with the keys that it had.
+
+        Errors: FACTORY_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateApiKey(self, request, context):
+        """CreateApiKey issues a key. We keep its hash only; the key is in this answer and in the answer to the same request_id.
+        Managers issue their own factory's; another's answers like none, here and in all that names a factory or a key.
+
+        Errors: FACTORY_NOT_FOUND, FACTORY_SUSPENDED, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListApiKeys(self, request, context):
+        """ListApiKeys gives the keys of a factory without their secrets, newest first. Managers and operators see their own.
+
+        Errors: FACTORY_NOT_FOUND, PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateApiKey(self, request, context):
+        """RotateApiKey issues a key in the place of another, which goes on for `overlap`, so that a factory can switch without a gap.
+        The new key is in this answer and in the answer to the same request_id.
+
+        Errors: API_KEY_NOT_FOUND, API_KEY_ENDED, FACTORY_SUSPENDED, VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -135,10 +237,45 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateFactoryRequest.FromString,
                     response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateFactoryResponse.SerializeToString,
             ),
+            'GetFactory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFactory,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryResponse.SerializeToString,
+            ),
+            'ListFactories': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFactories,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesResponse.SerializeToString,
+            ),
+            'UpdateFactory': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateFactory,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryResponse.SerializeToString,
+            ),
+            'SuspendFactory': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendFactory,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryResponse.SerializeToString,
+            ),
+            'ResumeFactory': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeFactory,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryResponse.SerializeToString,
+            ),
             'CreateApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateApiKey,
                     request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyRequest.FromString,
                     response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyResponse.SerializeToString,
+            ),
+            'ListApiKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListApiKeys,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysResponse.SerializeToString,
+            ),
+            'RotateApiKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateApiKey,
+                    request_deserializer=voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyRequest.FromString,
+                    response_serializer=voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyResponse.SerializeToString,
             ),
             'RevokeApiKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeApiKey,
@@ -200,6 +337,141 @@ class AccountService:
             _registered_method=True)
 
     @staticmethod
+    def GetFactory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/GetFactory',
+            voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.GetFactoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFactories(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/ListFactories',
+            voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.ListFactoriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateFactory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/UpdateFactory',
+            voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.UpdateFactoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendFactory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/SuspendFactory',
+            voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.SuspendFactoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeFactory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/ResumeFactory',
+            voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.ResumeFactoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateApiKey(request,
             target,
             options=(),
@@ -216,6 +488,60 @@ class AccountService:
             '/voketag.factory.v1.AccountService/CreateApiKey',
             voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyRequest.SerializeToString,
             voketag_dot_factory_dot_v1_dot_account__pb2.CreateApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListApiKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/ListApiKeys',
+            voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.ListApiKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateApiKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.factory.v1.AccountService/RotateApiKey',
+            voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyRequest.SerializeToString,
+            voketag_dot_factory_dot_v1_dot_account__pb2.RotateApiKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -130,6 +130,10 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No key of tokens has this number. NOT_FOUND."""
     REASON_RULING_NOT_FOUND: _Reason.ValueType  # 68
     """Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
+    REASON_FACTORY_SUSPENDED: _Reason.ValueType  # 75
+    """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
+    REASON_API_KEY_ENDED: _Reason.ValueType  # 76
+    """The key has ended, or another took its place already. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -244,4 +248,8 @@ REASON_KEY_NOT_FOUND: Reason.ValueType  # 67
 """No key of tokens has this number. NOT_FOUND."""
 REASON_RULING_NOT_FOUND: Reason.ValueType  # 68
 """Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
+REASON_FACTORY_SUSPENDED: Reason.ValueType  # 75
+"""The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
+REASON_API_KEY_ENDED: Reason.ValueType  # 76
+"""The key has ended, or another took its place already. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
