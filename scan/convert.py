@@ -22,7 +22,7 @@ from scan.report import Photo, Report
 from scan.risk import Assessment, Factor
 from scan.verdict import Checks, Judgement, Outcome, Verdict
 from scan.verify import Answer
-from scan.watching import DayTotals, LiveScan, Seen
+from scan.watching import DayTotals, LiveScan, Seen, TopProduct
 from trust.receipt import ChainPart, TreePart
 
 VERDICTS = {
@@ -209,6 +209,16 @@ def totals_response(totals: DayTotals) -> scan_pb2.GetTodayTotalsResponse:
     ]
     return scan_pb2.GetTodayTotalsResponse(
         day=totals.day.isoformat(), scans=sum(totals.scans.values()), verdicts=verdicts
+    )
+
+
+def top_product(found: TopProduct) -> scan_pb2.TopProduct:
+    """A product among those that were scanned most."""
+    return scan_pb2.TopProduct(
+        product_id=str(found.product_id),
+        factory_id=str(found.factory_id),
+        scan_count=found.scans,
+        last_scan_time=timestamp(found.scanned_at),
     )
 
 

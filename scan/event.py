@@ -101,7 +101,7 @@ class Judged:
 
     `verdict` as the contract numbers it; `total` 0 to 100, None when no risk was worked out; `factors` and `facts` are
     JSON: the scores, and everything that they came from. `leading_factor` is the factor that adds most, 1 to 7 in
-    the order of their names, None if nothing does.
+    the order of their names, None if nothing does. `scan_count`: the product's scans so far, None when not counted.
     """
 
     verdict: int
@@ -111,6 +111,7 @@ class Judged:
     weights_version: str
     facts: bytes
     leading_factor: int | None = None
+    scan_count: int | None = None
 
 
 class Judge(Protocol):
@@ -142,6 +143,7 @@ class Row(NamedTuple):
     source: int
     facts: bytes
     leading_factor: int | None
+    scan_count: int | None
 
     def ledger_event(self) -> Event:
         """What the ledger says of it."""
@@ -180,6 +182,7 @@ def make_row(envelope: Envelope, judge: Judge, blind: bytes) -> Row:
         source=source,
         facts=judged.facts,
         leading_factor=judged.leading_factor,
+        scan_count=judged.scan_count,
     )
 
 

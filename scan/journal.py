@@ -23,8 +23,10 @@ PAGE = 1_000
 LAST_PLACE = (1 << 63) - 1
 SUSPECTED = (2, 3)
 """The verdicts that factories are told of, as the contract numbers them: SUSPICIOUS and LIKELY_COPY."""
-UNKNOWN = UUID(int=0)
-"""The factory of scans whose card could not be read, in totals."""
+TOP_KEPT, TOP_MOST = 100, 200
+"""Products on a list of those that were scanned most, after it was trimmed and before."""
+UNKNOWN = EVERY = UUID(int=0)
+"""The factory of scans whose card could not be read, in totals; and whose list of products has those of all."""
 LEAD_KEY = 0x766F6B6A
 """The advisory lock of the writer that works."""
 
@@ -139,6 +141,7 @@ class Journal:
         )
         await self._suspect(connection, rows)
         await self._add_up(connection, rows)
+        await self._rank(connection, rows)
         return len(rows)
 
     async def _suspect(self, connection: Connection, rows: Sequence[Row]) -> None:
@@ -166,6 +169,27 @@ class Journal:
             verdicts=[verdict for _, _, verdict in totals],
             counts=list(totals.values()),
         )
+
+    async def _rank(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """The lists of what was scanned most. Each says how often its product was, and no more is remembered."""
+        best: dict[UUID, Row] = {}
+        for row in rows:
+            known = best.get(row.product_id)
+            if row.scan_count and row.factory_id and (known is None or row.scan_count > (known.scan_count or 0)):
+                best[row.product_id] = row
+        found = [(list_id, row) for row in best.values() for list_id in (row.factory_id, EVERY)]
+        if not found:
+            return
+        raised = self._sql.raise_top(
+            connection,
+            list_ids=[list_id for list_id, _ in found],
+            product_ids=[row.product_id for _, row in found],
+            owner_ids=[row.factory_id for _, row in found],
+            counts=[row.scan_count for _, row in found],
+            times=[row.at for _, row in found],
+        )
+        if grown := list({record["factory_id"] async for record in raised if record["is_new"]}):
+            await self._sql.trim_top(connection, list_ids=grown, kept=TOP_KEPT, most=TOP_MOST)
 
     async def _missing(self, connection: Connection, rows: Sequence[Row]) -> list[Row]:
         if not rows:

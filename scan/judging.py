@@ -40,7 +40,8 @@ class Judging:
         if counts == NO_COUNTS:
             verdict = Verdict.BLOCKED if found["blocked"] else Verdict.GENUINE_CODE
             return Judged(NUMBERS[verdict], None, b"[]", 0, "", orjson.dumps(found))
-        known = facts(circumstances, Counts.read(counts))
+        counted = Counts.read(counts)
+        known = facts(circumstances, counted)
         assessment = assess(known, _weights(event["weights"]) if "weights" in event else self._weights)
         verdict = Verdict.BLOCKED if found["blocked"] else RAISED.get(assessment.level, Verdict.GENUINE_CODE)
         return Judged(
@@ -51,6 +52,7 @@ class Judging:
             weights_version=assessment.weights_version,
             facts=facts_to_json(known),
             leading_factor=PLACES.get(assessment.leading),
+            scan_count=counted.scans,
         )
 
 

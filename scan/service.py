@@ -84,6 +84,14 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
         return convert.totals_response(await self._watching.today(factory_id))
 
+    async def ListTopProducts(
+        self, request: scan_pb2.ListTopProductsRequest, context: Context
+    ) -> scan_pb2.ListTopProductsResponse:
+        """Lists the products that were scanned most."""
+        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
+        found = await self._watching.top(factory_id, request.count)
+        return scan_pb2.ListTopProductsResponse(products=map(convert.top_product, found))
+
     async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
         """Gives a verdict and records nothing."""
         answer = await self._verifier.look(request.token)

@@ -22,7 +22,7 @@ from scan.receipt import Tree
 from scan.report import Report
 from scan.risk import RiskError, Weights
 from scan.suspicion import Suspicion, message_codes
-from scan.watching import LiveScan
+from scan.watching import LiveScan, TopProduct
 from trust.tiles import Tile
 
 log = structlog.get_logger()
@@ -130,6 +130,13 @@ class Store:
             async with self._pool.acquire(timeout=READ_SECONDS) as connection:
                 rows = self.sql.totals_of(connection, day=day, factory_id=factory_id)
                 return {row["verdict"]: row["scans"] async for row in rows}
+
+    async def top_products(self, factory_id: UUID | None, count: int) -> Sequence[TopProduct]:
+        """See scan.watching.Source."""
+        with reached():
+            async with self._pool.acquire(timeout=READ_SECONDS) as connection:
+                rows = self.sql.top_products(connection, factory_id=factory_id or UUID(int=0), count=count)
+                return [TopProduct(*row.values()) async for row in rows]
 
     async def claim_suspicions(self, seconds: float, count: int) -> Sequence[Suspicion]:
         """See scan.suspicion.Outbox."""

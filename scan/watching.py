@@ -26,6 +26,7 @@ from mesh.presence import Presence
 log = structlog.get_logger()
 FAR_BEHIND = 1_000_000
 STRETCH = 10_000
+TOP_COUNT = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,16 @@ class DayTotals:
     scans: Mapping[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class TopProduct:
+    """A product among those that were scanned most: how often, as its callers were told, and when last."""
+
+    product_id: UUID
+    factory_id: UUID
+    scans: int
+    scanned_at: datetime
+
+
 class Source(Protocol):
     """The journal as it is watched. Everything raises DependencyUnavailable."""
 
@@ -81,6 +92,10 @@ class Source(Protocol):
 
     async def totals(self, day: date, factory_id: UUID | None) -> Mapping[int, int]:
         """Scans of a day (UTC) by verdict, of a factory or of all."""
+        ...
+
+    async def top_products(self, factory_id: UUID | None, count: int) -> Sequence[TopProduct]:
+        """So many products of a factory, None for all, the most scanned first."""
         ...
 
 
@@ -154,6 +169,10 @@ class Watching:
         """The scans of today of a factory, None for all. Raises DependencyUnavailable."""
         day = self._clock.now().date()
         return DayTotals(day, await self._source.totals(day, factory_id))
+
+    async def top(self, factory_id: UUID | None, count: int) -> Sequence[TopProduct]:
+        """The products of a factory, None for all, that were scanned most. Raises DependencyUnavailable."""
+        return await self._source.top_products(factory_id, count or TOP_COUNT)
 
     async def watch(self, factory_id: UUID | None, after: int | None) -> AsyncGenerator[Seen, None]:
         """The scans of a factory, None for all, after a place or from now on, without end.

@@ -24,9 +24,10 @@ from voketag.factory.v1 import (
     webhook_pb2_grpc,
 )
 from voketag.factory.v1 import lifecycle_pb2 as lives
-from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, scan_pb2, scan_pb2_grpc
+from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from tests.acceptance.edge.canned_accounts import Accounts
+from tests.acceptance.edge.canned_desk import Desk
 from tests.acceptance.edge.canned_hooks import NOW, Context
 from tests.acceptance.edge.canned_people import People
 
@@ -54,6 +55,7 @@ class Canned(
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
     People,
+    Desk,
     anchor_pb2_grpc.AnchorServiceServicer,
 ):
     """Answers by what stands in the request, and remembers the metadata of each call."""
@@ -90,6 +92,12 @@ class Canned(
     ) -> scan_pb2.GetTodayTotalsResponse:
         self.seen(context)
         return scan_pb2.GetTodayTotalsResponse(day="2026-01-31")
+
+    async def ListTopProducts(
+        self, request: scan_pb2.ListTopProductsRequest, context: Context
+    ) -> scan_pb2.ListTopProductsResponse:
+        self.seen(context)
+        return scan_pb2.ListTopProductsResponse(products=[scan_pb2.TopProduct(product_id="1", last_scan_time=NOW)])
 
     async def ReportFraud(self, request: scan_pb2.ReportFraudRequest, context: Context) -> scan_pb2.ReportFraudResponse:
         self.seen(context)
@@ -325,6 +333,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
     "scan": (
         scan_pb2_grpc.add_ScanServiceServicer_to_server,
         ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+        ruling_pb2_grpc.add_RulingServiceServicer_to_server,
     ),
     "factory": (
         factory_pb2_grpc.add_FactoryServiceServicer_to_server,

@@ -1003,6 +1003,92 @@ class VerdictTotal(_message.Message):
 Global___VerdictTotal: _TypeAlias = VerdictTotal  # noqa: Y015
 
 @_typing.final
+class ListTopProductsRequest(_message.Message):
+    """Whose products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    factory_id: _builtins.str
+    """The factory; empty for the caller's own, and for operators for all."""
+    count: _builtins.int
+    """So many, up to 100; left out: 10."""
+    def __init__(
+        self,
+        *,
+        factory_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "factory_id", b"factory_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopProductsRequest: _TypeAlias = ListTopProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListTopProductsResponse(_message.Message):
+    """The products that were scanned most."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopProduct]:
+        """The most scanned first; products that were scanned as often by their ids."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[Global___TopProduct] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTopProductsResponse: _TypeAlias = ListTopProductsResponse  # noqa: Y015
+
+@_typing.final
+class TopProduct(_message.Message):
+    """A product and its scans."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    FACTORY_ID_FIELD_NUMBER: _builtins.int
+    SCAN_COUNT_FIELD_NUMBER: _builtins.int
+    LAST_SCAN_TIME_FIELD_NUMBER: _builtins.int
+    product_id: _builtins.str
+    """UUIDv7."""
+    factory_id: _builtins.str
+    """Whose it is, UUIDv7."""
+    scan_count: _builtins.int
+    """How often it was scanned."""
+    @_builtins.property
+    def last_scan_time(self) -> _timestamp_pb2.Timestamp:
+        """When last, UTC."""
+
+    def __init__(
+        self,
+        *,
+        product_id: _builtins.str = ...,
+        factory_id: _builtins.str = ...,
+        scan_count: _builtins.int = ...,
+        last_scan_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_scan_time", b"last_scan_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["factory_id", b"factory_id", "last_scan_time", b"last_scan_time", "product_id", b"product_id", "scan_count", b"scan_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopProduct: _TypeAlias = TopProduct  # noqa: Y015
+
+@_typing.final
 class ReportFraudRequest(_message.Message):
     """A report."""
 

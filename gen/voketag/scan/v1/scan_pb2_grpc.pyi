@@ -71,6 +71,13 @@ class ScanServiceStub:
 
     Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
+    ListTopProducts: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ListTopProductsRequest, _scan_pb2.ListTopProductsResponse]
+    """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
+    factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
+    that callers of Verify are told; scans made while those are away are not among them.
+
+    Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+    """
     ReportFraud: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
     Another report on the same code from the same neighbourhood within 24 hours is a note on the same case.
@@ -154,6 +161,13 @@ class ScanServiceAsyncStub(ScanServiceStub):
     and for operators those of one factory or of all.
 
     Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+    """
+    ListTopProducts: _aio.UnaryUnaryMultiCallable[_scan_pb2.ListTopProductsRequest, _scan_pb2.ListTopProductsResponse]  # type: ignore[assignment]
+    """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
+    factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
+    that callers of Verify are told; scans made while those are away are not among them.
+
+    Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
     ReportFraud: _aio.UnaryUnaryMultiCallable[_scan_pb2.ReportFraudRequest, _scan_pb2.ReportFraudResponse]  # type: ignore[assignment]
     """ReportFraud takes a report that an item or a code is not what it seems, and gives the case that it belongs to.
@@ -265,6 +279,19 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         and for operators those of one factory or of all.
 
         Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def ListTopProducts(
+        self,
+        request: _scan_pb2.ListTopProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_scan_pb2.ListTopProductsResponse, _abc.Awaitable[_scan_pb2.ListTopProductsResponse]]:
+        """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
+        factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
+        that callers of Verify are told; scans made while those are away are not among them.
+
+        Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
