@@ -4,16 +4,19 @@ import os
 from contextlib import AsyncExitStack
 from typing import Any
 
-from voketag.admin.v1 import auth_pb2, auth_pb2_grpc, user_pb2, user_pb2_grpc
+from voketag.admin.v1 import auth_pb2, auth_pb2_grpc, dashboard_pb2, dashboard_pb2_grpc, user_pb2, user_pb2_grpc
 
 from admin.auth_service import AuthService
 from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, secret_bytes
+from admin.dashboard_service import DashboardService
+from admin.figures import Figures
 from admin.first_admin import Maker
 from admin.lockout import Lockout
 from admin.logins import Logins
 from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
 from admin.passwords import Cost, Passwords
 from admin.resets import Resets
+from admin.rollups import Rollups
 from admin.second_factors import SecondFactors
 from admin.sessions import Sessions
 from admin.store import Store
@@ -54,6 +57,7 @@ class AdminServer:
         passwords = Passwords(os.urandom, cost(settings), at_once=settings.hashes_at_once)
         self.resets = Resets(store, passwords, mailer(settings), clock, random_bytes=os.urandom)
         self.upkeep = Upkeep(store, clock)
+        self.rollups = Rollups(store, clock)
         sessions = Sessions(store, AccessTokens(keys, clock), clock, new_id=new_id, random_bytes=os.urandom)
         pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
         users = Users(store, self.resets, pages, clock, new_id=new_id)
@@ -64,10 +68,14 @@ class AdminServer:
         self.server = Server(
             ServerParts(
                 settings=settings,
-                contracts=[user_pb2, auth_pb2],
+                contracts=[user_pb2, auth_pb2, dashboard_pb2],
                 register=[
                     (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
+                    (
+                        dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
+                        DashboardService(Figures(store, clock)),
+                    ),
                 ],
                 authenticators={
                     USER: UserAuthenticator(keys.jwks(), clock),
@@ -88,6 +96,7 @@ async def serve(settings: AdminSettings) -> None:
         parts = AdminServer(settings, pool, clock=clock, limiter=LocalLimiter(clock))
         await stack.enter_async_context(parts.resets.answering())
         await stack.enter_async_context(parts.upkeep.going_on())
+        await stack.enter_async_context(parts.rollups.going_on())
         await parts.server.run()
 
 

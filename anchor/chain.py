@@ -1,6 +1,6 @@
 """What the submitter needs of a chain, and how a chain refuses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -71,12 +71,17 @@ class UnsignedTransaction:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Where a transaction stands: its hash (32 bytes), its block by number and hash, and whether it did its work."""
+    """Where a transaction stands: its hash (32 bytes), its block by number and hash, and whether it did its work.
+
+    What it cost is told beside that, where it is known: units of gas, and wei for each. Two are equal whatever it was.
+    """
 
     hash: bytes
     block_number: int
     block_hash: bytes
     succeeded: bool
+    gas_used: int | None = field(default=None, compare=False)
+    gas_price: int | None = field(default=None, compare=False)
 
 
 class Chain(Protocol):

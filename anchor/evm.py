@@ -169,7 +169,14 @@ class EvmChain:
             # A call to an address without code succeeds as well, so the event is what counts.
             told = any(log["address"] == self.contract for log in found["logs"])
             succeeded = found["status"] == 1 and told
-            return Receipt(hash_, int(found["blockNumber"]), bytes(found["blockHash"]), succeeded)
+            return Receipt(
+                hash_,
+                int(found["blockNumber"]),
+                bytes(found["blockHash"]),
+                succeeded,
+                gas_used=int(found["gasUsed"]),
+                gas_price=int(found["effectiveGasPrice"]) if "effectiveGasPrice" in found else None,
+            )
 
     async def registered(self, root: bytes) -> Receipt | None:
         """See Chain."""

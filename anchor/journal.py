@@ -207,7 +207,8 @@ class Writing:
     async def mined(self, transaction: Transaction, receipt: Receipt) -> None:
         """The registration stands in a block."""
         place = {"hash": receipt.hash, "block_number": receipt.block_number, "block_hash": receipt.block_hash}
-        await self._step("mark_mined", transaction, **place)
+        cost = {"gas_used": receipt.gas_used, "gas_price": receipt.gas_price}
+        await self._step("mark_mined", transaction, **place, **cost)
 
     async def displaced(self, transaction: Transaction) -> None:
         """The block that it stood in is gone."""

@@ -327,6 +327,12 @@ class SecondFactorConflict(VokeTagError):
     reason, code = "SECOND_FACTOR_CONFLICT", FAILED_PRECONDITION
 
 
+class PeriodNotKept(VokeTagError):
+    """Hours are kept since {since}; ask for days before that."""
+
+    reason, code = "PERIOD_NOT_KEPT", FAILED_PRECONDITION
+
+
 class DependencyUnavailable(VokeTagError):
     """{dependency} cannot be reached; try again."""
 

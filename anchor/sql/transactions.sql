@@ -90,10 +90,11 @@ UPDATE transactions SET state = 'signed', nonce = :nonce, fence = :fence WHERE t
 -- The first sending.
 UPDATE transactions SET state = 'sent', fence = :fence WHERE tree_id = :tree_id AND state = 'signed';
 
--- name: mark_mined(hash, block_number, block_hash, fence, tree_id)!
+-- name: mark_mined(hash, block_number, block_hash, gas_used, gas_price, fence, tree_id)!
 -- It stands in a block, maybe in another one than before; its nonce is that of the attempt which is there.
 UPDATE transactions
 SET state = 'mined', hash = :hash, block_number = :block_number, block_hash = :block_hash, mined_at = clock_timestamp(),
+    gas_used = :gas_used, gas_price = :gas_price,
     nonce = coalesce((SELECT a.nonce FROM attempts a WHERE a.tree_id = :tree_id AND a.hash = :hash), nonce),
     fence = :fence
 WHERE tree_id = :tree_id;

@@ -126,6 +126,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
     REASON_SECOND_FACTOR_CONFLICT: _Reason.ValueType  # 61
     """The caller has a second factor already, or has none. FAILED_PRECONDITION."""
+    REASON_PERIOD_NOT_KEPT: _Reason.ValueType  # 65
+    """Figures so fine are not kept for so long; `since` in the metadata says from when on they are. FAILED_PRECONDITION."""
     REASON_KEY_NOT_FOUND: _Reason.ValueType  # 67
     """No key of tokens has this number. NOT_FOUND."""
     REASON_RULING_NOT_FOUND: _Reason.ValueType  # 68
@@ -244,6 +246,8 @@ REASON_SECOND_FACTOR_REQUIRED: Reason.ValueType  # 60
 """The password is right, and a code of the second factor is needed too. UNAUTHENTICATED."""
 REASON_SECOND_FACTOR_CONFLICT: Reason.ValueType  # 61
 """The caller has a second factor already, or has none. FAILED_PRECONDITION."""
+REASON_PERIOD_NOT_KEPT: Reason.ValueType  # 65
+"""Figures so fine are not kept for so long; `since` in the metadata says from when on they are. FAILED_PRECONDITION."""
 REASON_KEY_NOT_FOUND: Reason.ValueType  # 67
 """No key of tokens has this number. NOT_FOUND."""
 REASON_RULING_NOT_FOUND: Reason.ValueType  # 68
