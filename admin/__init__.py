@@ -1,7 +1,8 @@
 """Admin: people and their rights. Called by people through the edge.
 
-Owns the schema `admin`: users, sessions, refresh_tokens, password_resets, second_factors, login_failures, idempotency
-and audit; and the figures of `admin.rollups`, which follow from the views that the other services publish to it.
+Owns the schema `admin`: users, sessions, refresh_tokens, password_resets, second_factors, login_failures, exports,
+files, file_pieces, the job queue, idempotency and audit; and the figures of `admin.rollups`. What others have it
+reads by the views that they publish to it.
 
 The server holds the keys of access tokens, the key of page tokens, the root of second factors, and what the mail server
 asks for.

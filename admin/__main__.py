@@ -1,4 +1,4 @@
-"""`python -m admin [serve | migrate | create EMAIL NAME PASSWORD_FILE]`; the file may be `-` for standard input."""
+"""`python -m admin [serve | work | migrate | create EMAIL NAME PASSWORD_FILE]`; file `-` is standard input."""
 
 import sys
 from functools import partial
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import uvloop
 
-from admin.config import AdminSettings, CreateSettings
-from admin.store import MIGRATIONS
+from admin.config import AdminSettings, CreateSettings, WorkerSettings
+from admin.schema import bring_up_as_owner
 from mesh.config import OwnerSettings, load
-from mesh.migrate import migrate_as_owner
 from mesh.processes import run, run_one
 from mesh.telemetry import configure, serve_metrics
 
@@ -21,6 +20,15 @@ async def serve(index: int) -> None:
     configure(settings := load(AdminSettings), "admin")
     serve_metrics(settings.metrics_host, settings.metrics_port and settings.metrics_port + index)
     await run_server(settings)
+
+
+async def work(_index: int) -> None:
+    """The worker."""
+    from admin.assembly import work as run_worker
+
+    configure(settings := load(WorkerSettings), "admin")
+    serve_metrics(settings.metrics_host, settings.metrics_port)
+    await run_worker(settings)
 
 
 async def create(email: str, name: str, password: str, _index: int) -> None:
@@ -37,8 +45,10 @@ def main() -> None:
     match sys.argv[1:] or ["serve"]:
         case ["serve"]:
             run(load(AdminSettings).processes, serve)
+        case ["work"]:
+            run(1, work)
         case ["migrate"]:
-            uvloop.run(migrate_as_owner(load(OwnerSettings), schema="admin", folder=MIGRATIONS))
+            uvloop.run(bring_up_as_owner(load(OwnerSettings)))
         case ["create", email, name, file]:
             password = (sys.stdin.read() if file == "-" else Path(file).read_text()).rstrip("\n")
             sys.exit(run_one(partial(create, email, name, password), 0))

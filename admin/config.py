@@ -70,5 +70,14 @@ class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings,
         return value
 
 
+class WorkerSettings(LogSettings, DatabaseSettings):
+    """Settings of `python -m admin work`, which holds no secret beside its password."""
+
+    metrics_host: str = "0.0.0.0"  # noqa: S104
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
+    exports_at_once: int = Field(default=2, ge=2, le=16, description="tables that are made at the same time")
+    lease_seconds: float = Field(default=10.0, ge=0.5, description="a dead worker's job is taken over after so long")
+
+
 class CreateSettings(LogSettings, DatabaseSettings, HashSettings):
     """Settings of `python -m admin create`."""

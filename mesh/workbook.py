@@ -116,9 +116,9 @@ class WorkbookWriter:
         return self._sink.take()
 
     def _xml(self, row: Row) -> str:
-        if None in row:
-            return f"<row>{''.join(map(self._cell, self._columns, row))}</row>"
         cells = list(row)
+        if None in cells:
+            return f"<row>{''.join(map(self._cell, self._columns, cells))}</row>"
         for place in self._texts:
             cells[place] = cell_text(cells[place])
         return self._row % tuple(cells)

@@ -23,7 +23,7 @@ from mesh.local.valkey import ValkeyServer
 PORTS = (
     *("postgres", "valkey", "chain", "scan", "factory", "anchor", "admin", "edge", "internal", "envoy_admin"),
     *("scan_metrics", "factory_metrics", "factory_worker_metrics", "anchor_metrics", "anchor_submitter_metrics"),
-    *("scan_journal_metrics", "admin_metrics"),
+    *("scan_journal_metrics", "admin_metrics", "admin_worker_metrics"),
 )
 MIGRATED = ("factory", "scan", "anchor", "admin")
 FUNDS = 10**20
@@ -141,6 +141,7 @@ class LocalMesh:
             process("admin", "admin", port="admin"),
             process("scan-journal", "scan", "journal", port=None),
             process("factory-worker", "factory", "work", port=None),
+            process("admin-worker", "admin", "work", port=None),
             process("anchor-submitter", "anchor", "submit", port=None),
         ]
 

@@ -12,7 +12,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from voketag.admin.v1 import auth_pb2_grpc, dashboard_pb2_grpc, user_pb2_grpc
+from voketag.admin.v1 import auth_pb2_grpc, dashboard_pb2_grpc, export_pb2_grpc, user_pb2_grpc
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 from voketag.factory.v1 import (
     account_pb2_grpc,
@@ -28,6 +28,7 @@ from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2_grpc, scan_p
 
 from tests.acceptance.edge.canned_accounts import Accounts
 from tests.acceptance.edge.canned_desk import Desk
+from tests.acceptance.edge.canned_exports import Exports
 from tests.acceptance.edge.canned_figures import Figures
 from tests.acceptance.edge.canned_hooks import NOW, Context
 from tests.acceptance.edge.canned_people import People
@@ -55,6 +56,7 @@ class Canned(
     Accounts,
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
+    Exports,
     People,
     Desk,
     Figures,
@@ -349,6 +351,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         user_pb2_grpc.add_UserServiceServicer_to_server,
         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
         auth_pb2_grpc.add_AuthServiceServicer_to_server,
+        export_pb2_grpc.add_ExportServiceServicer_to_server,
     ),
 }
 

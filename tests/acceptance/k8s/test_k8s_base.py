@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from admin.config import AdminSettings
+from admin.config import WorkerSettings as AdminWorkerSettings
 from anchor.config import ServeSettings, SubmitSettings
 from factory.config import FactorySettings, WorkerSettings
 from mesh.config import LogSettings, OwnerSettings, Settings
@@ -31,6 +32,7 @@ SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "anchor": (ServeSettings,),
     "anchor-submitter": (SubmitSettings,),
     "admin": (AdminSettings,),
+    "admin-worker": (AdminWorkerSettings,),
     "migrate-scan": (OwnerSettings, LogSettings),
     "migrate-factory": (OwnerSettings, LogSettings),
     "migrate-anchor": (OwnerSettings, LogSettings),

@@ -147,7 +147,7 @@ def test_mesh_record_is_whole_json(tmp_path: Path) -> None:
     with started(home) as mesh:
         record = json.loads((home / "mesh.json").read_text())
         servers = {"scan", "factory", "anchor", "admin", "edge"}
-        assert set(record["pids"]) >= servers | {"scan-journal", "factory-worker", "anchor-submitter"}
+        assert set(record["pids"]) >= servers | {"scan-journal", "factory-worker", "admin-worker", "anchor-submitter"}
         assert mesh.ports["edge"] == record["ports"]["edge"]
 
 

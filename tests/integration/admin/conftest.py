@@ -19,7 +19,7 @@ async def ground(databases: Databases, tmp_path_factory: pytest.TempPathFactory)
     folder = tmp_path_factory.mktemp("admin")
     secrets = Secrets(folder / "secrets", os.urandom)
     secrets.make()
-    async with databases.clone("admin") as database:
+    async with databases.clone("factory", "scan", "admin") as database:
         yield Ground(database, secrets, folder)
 
 

@@ -132,6 +132,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No key of tokens has this number. NOT_FOUND."""
     REASON_RULING_NOT_FOUND: _Reason.ValueType  # 68
     """Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
+    REASON_EXPORT_NOT_FOUND: _Reason.ValueType  # 71
+    """No such export for this caller. NOT_FOUND."""
+    REASON_EXPORT_TOO_LARGE: _Reason.ValueType  # 72
+    """The table is too large to be answered at once; `limit` in the metadata says how many bytes may be. Order the file.
+    FAILED_PRECONDITION.
+    """
+    REASON_LINK_INVALID: _Reason.ValueType  # 73
+    """The link to a file is forged, too old, or another person's; or the file is gone. PERMISSION_DENIED."""
     REASON_FACTORY_SUSPENDED: _Reason.ValueType  # 75
     """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
     REASON_API_KEY_ENDED: _Reason.ValueType  # 76
@@ -252,6 +260,14 @@ REASON_KEY_NOT_FOUND: Reason.ValueType  # 67
 """No key of tokens has this number. NOT_FOUND."""
 REASON_RULING_NOT_FOUND: Reason.ValueType  # 68
 """Nothing of the kind is in force, so there is nothing to take back. NOT_FOUND."""
+REASON_EXPORT_NOT_FOUND: Reason.ValueType  # 71
+"""No such export for this caller. NOT_FOUND."""
+REASON_EXPORT_TOO_LARGE: Reason.ValueType  # 72
+"""The table is too large to be answered at once; `limit` in the metadata says how many bytes may be. Order the file.
+FAILED_PRECONDITION.
+"""
+REASON_LINK_INVALID: Reason.ValueType  # 73
+"""The link to a file is forged, too old, or another person's; or the file is gone. PERMISSION_DENIED."""
 REASON_FACTORY_SUSPENDED: Reason.ValueType  # 75
 """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
 REASON_API_KEY_ENDED: Reason.ValueType  # 76

@@ -1,0 +1,45 @@
+-- name: lock_orders(person)$
+-- A person's orders come one after the other, or two at once would both find room.
+SELECT pg_advisory_xact_lock(hashtextextended(:person, 0));
+
+-- name: count_orders(user_id)$
+-- Exports of a person that are under way.
+SELECT count(*) FROM exports WHERE user_id = :user_id AND state IN ('WAITING', 'RUNNING');
+
+-- name: insert_order(export_id, user_id, role, kind, format, from_time, to_time, factory_id)!
+-- An export that waits for a worker.
+INSERT INTO exports (export_id, user_id, role, kind, format, from_time, to_time, factory_id)
+VALUES (:export_id, :user_id, :role, :kind, :format, :from_time, :to_time, :factory_id);
+
+-- name: select_order(export_id, user_id)^
+-- An export of this person.
+SELECT export_id, kind, format, from_time, to_time, factory_id, role, state, row_count, failure, file_id, created_at,
+  finished_at
+FROM exports WHERE export_id = :export_id AND user_id = :user_id;
+
+-- name: lock_order(export_id)^
+-- The export that a worker is about to run.
+SELECT kind, format, from_time, to_time, factory_id, role, state, file_id FROM exports WHERE export_id = :export_id
+FOR UPDATE;
+
+-- name: run_order(export_id, file_id)!
+-- From now on this file counts, and what another worker still writes does not.
+UPDATE exports SET state = 'RUNNING', row_count = 0, file_id = :file_id WHERE export_id = :export_id;
+
+-- name: count_rows(export_id, file_id, row_count)!
+-- How far it is.
+UPDATE exports SET row_count = :row_count WHERE export_id = :export_id AND file_id = :file_id;
+
+-- name: finish_order(export_id, file_id, row_count, now)!
+-- The file is whole, unless another worker has taken the export over.
+UPDATE exports SET state = 'DONE', row_count = :row_count, finished_at = :now
+WHERE export_id = :export_id AND file_id = :file_id AND state = 'RUNNING';
+
+-- name: fail_order(export_id, failure, now)!
+-- There will be no file.
+UPDATE exports SET state = 'FAILED', failure = :failure, finished_at = :now
+WHERE export_id = :export_id AND state IN ('WAITING', 'RUNNING');
+
+-- name: expire_orders(file_id)!
+-- The file is about to go.
+UPDATE exports SET state = 'EXPIRED' WHERE file_id = :file_id AND state = 'DONE';
