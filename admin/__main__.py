@@ -1,4 +1,7 @@
-"""`python -m admin [serve | work | migrate | create EMAIL NAME PASSWORD_FILE]`; file `-` is standard input."""
+"""`python -m admin [serve | work | migrate | create EMAIL NAME FILE | audit OPTIONS | audit-key | new-audit-key]`.
+
+The file holds a password; `-` is standard input.
+"""
 
 import sys
 from functools import partial
@@ -6,11 +9,13 @@ from pathlib import Path
 
 import uvloop
 
-from admin.config import AdminSettings, CreateSettings, WorkerSettings
+from admin import auditing
+from admin.config import AdminSettings, AuditSettings, CreateSettings, LogKeySettings, LogNameSettings, WorkerSettings
 from admin.schema import bring_up_as_owner
 from mesh.config import OwnerSettings, load
 from mesh.processes import run, run_one
 from mesh.telemetry import configure, serve_metrics
+from trust.note import Signer
 
 
 async def serve(index: int) -> None:
@@ -52,6 +57,13 @@ def main() -> None:
         case ["create", email, name, file]:
             password = (sys.stdin.read() if file == "-" else Path(file).read_text()).rstrip("\n")
             sys.exit(run_one(partial(create, email, name, password), 0))
+        case ["audit", *arguments]:
+            configure(settings := load(AuditSettings), "admin")
+            sys.exit(uvloop.run(auditing.look(settings, arguments)))
+        case ["audit-key"]:
+            sys.stdout.write(load(LogKeySettings).audit_signer.verifier.to_text() + "\n")
+        case ["new-audit-key"]:
+            sys.stdout.write(Signer.generate(load(LogNameSettings).audit_origin).to_text() + "\n")
         case _:
             sys.exit(__doc__)
 

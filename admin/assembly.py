@@ -5,7 +5,10 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import Any
 
+from prometheus_client import REGISTRY
 from voketag.admin.v1 import (
+    audit_pb2,
+    audit_pb2_grpc,
     auth_pb2,
     auth_pb2_grpc,
     dashboard_pb2,
@@ -16,6 +19,9 @@ from voketag.admin.v1 import (
     user_pb2_grpc,
 )
 
+from admin.audit import AuditLog
+from admin.audit_keeping import audit_keeping
+from admin.audit_service import AuditService
 from admin.auth_service import AuthService
 from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, WorkerSettings, secret_bytes
 from admin.dashboard_service import DashboardService
@@ -45,6 +51,7 @@ from mesh import database
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.identity import ServiceAuthenticator
 from mesh.jobs import Jobs, Worker
+from mesh.ledger import Ledger
 from mesh.limits import Limiter, LocalLimiter
 from mesh.paging import PageTokens
 from mesh.policy import SERVICE, USER
@@ -87,11 +94,12 @@ class AdminServer:
         root = secret_bytes(settings.factor_root.get_secret_value())
         factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom)
         logins = Logins(store, passwords, Lockout(store, clock), sessions, factors=factors, clock=clock)
+        log = AuditLog(store, Ledger(settings.audit_origin), pages)
         auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys)
         self.server = Server(
             ServerParts(
                 settings=settings,
-                contracts=[user_pb2, auth_pb2, dashboard_pb2, export_pb2],
+                contracts=[user_pb2, auth_pb2, dashboard_pb2, export_pb2, audit_pb2],
                 register=[
                     (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
@@ -103,6 +111,7 @@ class AdminServer:
                         export_pb2_grpc.add_ExportServiceServicer_to_server,
                         ExportService(exports, orders, files, links),
                     ),
+                    (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(log)),
                 ],
                 authenticators={
                     USER: UserAuthenticator(keys.jwks(), clock),
@@ -125,6 +134,7 @@ async def serve(settings: AdminSettings) -> None:
         await stack.enter_async_context(parts.resets.answering())
         await stack.enter_async_context(parts.upkeep.going_on())
         await stack.enter_async_context(parts.rollups.going_on())
+        await stack.enter_async_context(audit_keeping(settings, pool, clock, REGISTRY))
         await parts.server.run()
 
 

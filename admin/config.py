@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from admin.tokens import TokenKeys
 from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings
+from trust.note import Signer
 
 MIN_SECRET_BYTES = 32
 
@@ -48,8 +49,40 @@ class MailSettings(Settings):
         return self
 
 
-class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings):
+class LogNameSettings(Settings):
+    """Which audit log this is."""
+
+    audit_origin: str = Field(default="voketag.com/audit", min_length=1, description="the name of the audit log")
+
+
+class LogKeySettings(LogNameSettings):
+    """The key that the audit log is signed with."""
+
+    audit_key: SecretStr = Field(description="signing key of checkpoints, as `python -m admin new-audit-key` prints it")
+
+    @model_validator(mode="after")
+    def _key_of_this_log(self) -> "LogKeySettings":
+        if self.audit_signer.verifier.name != self.audit_origin:
+            raise ValueError("audit_key is the key of another log than audit_origin")
+        return self
+
+    @property
+    def audit_signer(self) -> Signer:
+        """The key of checkpoints. Raises KeyMalformedError, a ValueError."""
+        return Signer.from_text(self.audit_key.get_secret_value().strip())
+
+
+class AuditSettings(LogNameSettings, LogSettings, DatabaseSettings):
+    """Everything that `python -m admin audit` needs; the role may only read."""
+
+
+class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings, LogKeySettings):
     """Settings of `python -m admin`."""
+
+    service_key: SecretStr = Field(description="Ed25519 private key, PEM")
+    anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
+    audit_collect_seconds: float = Field(default=1.0, gt=0, le=60, description="between looks for new audit rows")
+    audit_checkpoint_seconds: float = Field(default=60.0, ge=0.1, description="between checkpoints of the audit log")
 
     jwks: str = Field(description="public keys of every service, as a JWKS document")
     user_keys: SecretStr = Field(description="what access tokens are signed under, as TokenKeys.from_json reads it")

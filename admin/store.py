@@ -31,7 +31,12 @@ class Store:
 
     def __init__(self, pool: "asyncpg.Pool[Any]") -> None:
         self._pool = pool
-        self.sql = load_queries(Path(__file__).parent / "sql")
+        self.sql = self.queries()
+
+    @staticmethod
+    def queries() -> Any:
+        """The statements alone, to be called with a connection first."""
+        return load_queries(Path(__file__).parent / "sql")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

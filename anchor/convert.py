@@ -10,14 +10,16 @@ from anchor.freeze import Freeze
 from anchor.listing import Filter
 from anchor.registration import Registration, Signed
 from anchor.status import ChainAccount, Status, View
-from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission, kind_of
+from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission
 from mesh.errors import FieldViolation, ValidationFailed
+from trust.canonical import SubjectKind
 
 
-def to_submission(request: pb.SubmitRootRequest | pb.VerifyProofRequest | pb.RootOffer) -> Submission:
+def to_submission(
+    request: pb.SubmitRootRequest | pb.VerifyProofRequest | pb.RootOffer, kind: SubjectKind
+) -> Submission:
     """The root of a request."""
-    subject_id = UUID(request.batch_id)
-    return Submission(kind_of(subject_id), subject_id, request.root, request.size)
+    return Submission(kind, UUID(request.batch_id), request.root, request.size)
 
 
 def from_outcome(outcome: Outcome) -> pb.RootOutcome:

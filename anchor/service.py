@@ -26,14 +26,14 @@ from anchor.listing import Listing
 from anchor.node import Node
 from anchor.proofs import Proofs, proves
 from anchor.store import Store
-from anchor.submission import Anchor, kind_of
+from anchor.submission import Anchor, kinds_of
 from anchor.watch import Watch
 from mesh.errors import AccessDenied, AnchorNotFound, DependencyUnavailable, RateLimited
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
 from trust.canonical import SubjectKind
 
-SUBMITTERS = {"factory": SubjectKind.BATCH, "scan": SubjectKind.SCAN_LEDGER}
+SUBMITTERS = {"factory": SubjectKind.BATCH, "scan": SubjectKind.SCAN_LEDGER, "admin": SubjectKind.AUDIT_LOG}
 LAST_POSITION = 2**62
 """Beyond any position there will be, and within PostgreSQL's bigint."""
 
@@ -54,8 +54,8 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     async def SubmitRoot(self, request: pb.SubmitRootRequest, context: Any) -> pb.SubmitRootResponse:
         """Takes a root, durably. A service submits roots of its own kind alone."""
         key = RequestKey.of("SubmitRoot", request.request_id, request)
-        submission = to_submission(request)
-        if submission.kind is not SUBMITTERS[caller().id]:
+        submission = to_submission(request, SUBMITTERS[caller().id])
+        if submission.kind not in kinds_of(submission.subject_id):
             raise AccessDenied
         urgent = request.priority == pb.PRIORITY_HIGH
         return pb.SubmitRootResponse(anchor=from_anchor(await self._intake.submit(submission, key, urgent=urgent)))
@@ -64,8 +64,8 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         """Takes many batch roots, durably."""
         key = RequestKey.of("BatchSubmitRoots", request.request_id, request)
         urgent = request.priority == pb.PRIORITY_HIGH
-        submissions = list(map(to_submission, request.roots))
-        if any(submission.kind is not SubjectKind.BATCH for submission in submissions):
+        submissions = [to_submission(root, SubjectKind.BATCH) for root in request.roots]
+        if any(SubjectKind.BATCH not in kinds_of(submission.subject_id) for submission in submissions):
             raise AccessDenied
         outcomes = await self._store.submit_all(submissions, key, urgent=urgent)
         return pb.BatchSubmitRootsResponse(outcomes=map(from_outcome, outcomes))
@@ -113,7 +113,8 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
 
     async def VerifyProof(self, request: pb.VerifyProofRequest, context: Any) -> pb.VerifyProofResponse:
         """Whether a proof holds."""
-        return pb.VerifyProofResponse(valid=proves(to_proof(request.proof), to_submission(request)))
+        proof, kinds = to_proof(request.proof), kinds_of(UUID(request.batch_id))
+        return pb.VerifyProofResponse(valid=any(proves(proof, to_submission(request, kind)) for kind in kinds))
 
     async def VerifyOnChain(self, request: pb.VerifyOnChainRequest, context: Any) -> pb.VerifyOnChainResponse:
         """What the contract says now."""
@@ -151,7 +152,7 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
 
     async def _find(self, batch_id: str) -> Anchor:
         subject_id = UUID(batch_id)
-        anchor = await self._store.find(kind_of(subject_id), subject_id)
+        anchor = await self._store.find_any(kinds_of(subject_id), subject_id)
         if anchor is None:
             raise AnchorNotFound(batch_id=batch_id)
         return anchor

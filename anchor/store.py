@@ -22,7 +22,7 @@ from trust.canonical import SubjectKind
 SQL = Path(__file__).parent / "sql"
 MIGRATIONS = Path(__file__).parent / "migrations"
 AUDIT_COLUMNS = (
-    *("audit_ids", "actor_kinds", "actor_ids", "audit_methods", "resources", "audit_request_ids"),
+    *("audit_ids", "actor_kinds", "actor_ids", "actor_roles", "audit_methods", "resources", "audit_request_ids"),
     *("address_prefixes", "details"),
 )
 PROGRESS: Mapping[str | None, Progress] = {
@@ -157,6 +157,13 @@ class Store:
         with reached():
             row = await self._find(self._pool, kind, subject_id)
         return _anchor(row) if row else None
+
+    async def find_any(self, kinds: Sequence[SubjectKind], subject_id: UUID) -> Anchor | None:
+        """How far the anchoring is of the first of these subjects that there is."""
+        for kind in kinds:
+            if anchor := await self.find(kind, subject_id):
+                return anchor
+        return None
 
     async def _find(self, connection: Any, kind: SubjectKind, subject_id: UUID) -> Any:
         return await self._queries.find_anchor(connection, kind=kind, subject_id=subject_id)

@@ -33,9 +33,13 @@ class Offer:
     urgent: bool
 
 
-def kind_of(subject_id: UUID) -> SubjectKind:
-    """What an id is of: checkpoints' ids are UUIDv8 (see `trust.checkpoint`), which no batch's is."""
-    return SubjectKind.SCAN_LEDGER if subject_id.version == 8 else SubjectKind.BATCH
+LOGS = (SubjectKind.SCAN_LEDGER, SubjectKind.AUDIT_LOG)
+"""What has checkpoints, whose ids are UUIDv8 (see `trust.checkpoint`), which no batch's is."""
+
+
+def kinds_of(subject_id: UUID) -> tuple[SubjectKind, ...]:
+    """What an id may be of; which log's a checkpoint is, its id does not tell."""
+    return LOGS if subject_id.version == 8 else (SubjectKind.BATCH,)
 
 
 class Progress(IntEnum):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from anchor.changes import Changes
 from anchor.store import Store
-from anchor.submission import Anchor, Progress, kind_of
+from anchor.submission import Anchor, Progress, kinds_of
 from mesh.errors import AnchorNotFound
 from trust.canonical import SubjectKind
 
@@ -25,7 +25,7 @@ class Watch:
             last = None
             while True:
                 count = self._changes.count
-                anchor = await self._store.find(kind_of(subject_id), subject_id)
+                anchor = await self._store.find_any(kinds_of(subject_id), subject_id)
                 if anchor is None:
                     raise AnchorNotFound(batch_id=subject_id)
                 if anchor != last:

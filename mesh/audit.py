@@ -10,8 +10,9 @@ from mesh.database import Connection
 from mesh.identity import address, caller
 
 INSERT = """
-INSERT INTO audit (audit_id, at, actor_kind, actor_id, method, resource, request_id, address_prefix, detail)
-VALUES ($1, now(), $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO audit
+  (audit_id, at, actor_kind, actor_id, actor_role, method, resource, request_id, address_prefix, detail)
+VALUES ($1, now(), $2, $3, $4, $5, $6, $7, $8, $9)
 """
 
 
@@ -52,7 +53,8 @@ def entry(
     method = ledger.method if ledger else "worker"
     kind = actor.kind if ledger else "worker"
     place = "" if anonymous else address()
-    return (new_id(), kind, actor.id, method, resource, request_id, place, json.dumps(detail, default=str))
+    role = ",".join(sorted(actor.roles))
+    return (new_id(), kind, actor.id, role, method, resource, request_id, place, json.dumps(detail, default=str))
 
 
 def settled() -> None:

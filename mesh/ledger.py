@@ -16,7 +16,7 @@ import asyncpg
 from mesh.database import Connection, load_queries
 from mesh.lead import key_of, lead
 from trust import tiles
-from trust.alignment import Row
+from trust.alignment import Placed
 from trust.checkpoint import Checkpoint, sign_checkpoint
 from trust.ledger import Appended, Event, State, append, genesis
 from trust.note import Signer
@@ -24,7 +24,7 @@ from trust.note import Signer
 PAGE = 1000
 _MOST_TILES = (1 << 63) - 1
 
-Rows = Callable[[int], AsyncIterator[Sequence[Row]]]
+Rows = Callable[[int], AsyncIterator[Sequence[Placed]]]
 """Gives the journal's rows of the ledger from a number on, in pages, by number."""
 
 Database: TypeAlias = "asyncpg.Pool[Any] | Connection"
@@ -165,6 +165,11 @@ class Ledger:
         find = self.queries.checkpoint_of(database, size=size) if size else self.queries.latest_checkpoint(database)
         row = await find
         return Signed(row["size"], row["note"]) if row else None
+
+    async def notes(self, database: Database, first: int, last: int) -> dict[int, bytes]:
+        """The signed checkpoints of `first` to `last` entries, by size."""
+        rows = self.queries.checkpoints_from(database, first=first, most=max(last - first + 1, 0))
+        return {row["size"]: row["note"] async for row in rows if row["size"] <= last}
 
     async def tile(self, database: Database, level: int, number: int) -> bytes:
         """The hashes of a tile, of none if there is none."""

@@ -1,4 +1,4 @@
--- name: take(submission_ids, kinds, subject_ids, sizes, roots, urgent, callers, request_ids, methods, digests, audit_ids, actor_kinds, actor_ids, audit_methods, resources, audit_request_ids, address_prefixes, details)
+-- name: take(submission_ids, kinds, subject_ids, sizes, roots, urgent, callers, request_ids, methods, digests, audit_ids, actor_kinds, actor_ids, actor_roles, audit_methods, resources, audit_request_ids, address_prefixes, details)
 -- Takes roots, claims their requests and accounts for them in one statement: one round trip, one commit for all.
 -- A root has no row when its subject or its request was there before, and nothing is done for it. A request_id that
 -- another call claims at the same time raises unique_violation, and nothing is done for any.
@@ -6,11 +6,11 @@ WITH offered AS MATERIALIZED (
     SELECT * FROM unnest(
         :submission_ids::uuid[], :kinds::smallint[], :subject_ids::uuid[], :sizes::bigint[], :roots::bytea[],
         :urgent::boolean[], :callers::text[], :request_ids::uuid[], :methods::text[], :digests::bytea[],
-        :audit_ids::uuid[], :actor_kinds::text[], :actor_ids::text[], :audit_methods::text[], :resources::text[],
-        :audit_request_ids::uuid[], :address_prefixes::text[], :details::text[]
+        :audit_ids::uuid[], :actor_kinds::text[], :actor_ids::text[], :actor_roles::text[], :audit_methods::text[],
+        :resources::text[], :audit_request_ids::uuid[], :address_prefixes::text[], :details::text[]
     ) AS offer (
         submission_id, kind, subject_id, size, root, urgent, caller, request_id, method, digest,
-        audit_id, actor_kind, actor_id, audit_method, resource, audit_request_id, address_prefix, detail
+        audit_id, actor_kind, actor_id, actor_role, audit_method, resource, audit_request_id, address_prefix, detail
     )
 ), taken AS (
     INSERT INTO submissions (submission_id, kind, subject_id, size, root, urgent)
@@ -24,8 +24,9 @@ WITH offered AS MATERIALIZED (
     INSERT INTO idempotency (caller, request_id, method, digest, resource_id)
     SELECT caller, request_id, method, digest, submission_id FROM offered JOIN taken USING (submission_id)
 ), accounted AS (
-    INSERT INTO audit (audit_id, at, actor_kind, actor_id, method, resource, request_id, address_prefix, detail)
-    SELECT audit_id, now(), actor_kind, actor_id, audit_method, resource, audit_request_id, address_prefix,
+    INSERT INTO audit
+        (audit_id, at, actor_kind, actor_id, actor_role, method, resource, request_id, address_prefix, detail)
+    SELECT audit_id, now(), actor_kind, actor_id, actor_role, audit_method, resource, audit_request_id, address_prefix,
            detail::jsonb
     FROM offered JOIN taken USING (submission_id)
 )

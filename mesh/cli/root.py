@@ -25,6 +25,7 @@ class Lazy(click.Group):
         "admin": "mesh.cli.people",
         "verify": "mesh.cli.verify",
         "audit-ledger": "mesh.cli.ledger",
+        "audit-log": "mesh.cli.audit_log",
         "replay": "mesh.cli.replay",
         "calls": "mesh.cli.calls",
         "chain": "mesh.cli.processes",

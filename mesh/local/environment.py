@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mesh.local.ports import LOOPBACK
-from mesh.local.secrets import LEDGER_ORIGIN, Secrets
+from mesh.local.secrets import AUDIT_ORIGIN, LEDGER_ORIGIN, Secrets
 
 CHAIN_WINDOW_SECONDS = "1"
 CHAIN_CONFIRMATIONS = "2"
+AUDIT_CHECKPOINT_SECONDS = "10"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,10 @@ class Environment:
             "PAGE_KEY_FILE": self.secrets.page_key,
             "FACTOR_ROOT_FILE": self.secrets.factor_root,
             "MAIL_FOLDER": self.deployment.parent / "mail",
+            "AUDIT_ORIGIN": AUDIT_ORIGIN,
+            "AUDIT_KEY_FILE": self.secrets.audit_key,
+            "AUDIT_CHECKPOINT_SECONDS": AUDIT_CHECKPOINT_SECONDS,
+            "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",
         }
 
     def _anchor(self) -> dict[str, object]:

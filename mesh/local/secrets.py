@@ -14,6 +14,7 @@ from trust.note import Signer
 SERVICES = ("scan", "factory", "anchor", "admin")
 ROLES = ("voketag", *(f"voketag_{service}" for service in SERVICES))
 LEDGER_ORIGIN = "voketag.com/scans"
+AUDIT_ORIGIN = "voketag.com/audit"
 _SECP256K1_ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # SEC 2, 2.4.1
 
 
@@ -78,6 +79,11 @@ class Secrets:
         return self.folder / "ledger_key"
 
     @property
+    def audit_key(self) -> Path:
+        """The key that checkpoints of the audit log are signed with, as `trust.note.Signer` reads it."""
+        return self.folder / "audit_key"
+
+    @property
     def jwks(self) -> Path:
         """The services' public keys (RFC 7517, RFC 8037), each with the member `svc` that names its holder."""
         return self.folder / "jwks.json"
@@ -102,7 +108,8 @@ class Secrets:
         self._once(self.user_keys, self._new_user_keys)
         self._once(self.valkey_password, self._new_password)
         self._once(self.chain_key, self._new_chain_key)
-        self._once(self.ledger_key, self._new_ledger_key)
+        self._once(self.ledger_key, lambda: self._new_log_key(LEDGER_ORIGIN))
+        self._once(self.audit_key, lambda: self._new_log_key(AUDIT_ORIGIN))
         for role in ROLES:
             self._once(self.postgres_password(role), self._new_password)
         for service in SERVICES:
@@ -131,8 +138,8 @@ class Secrets:
     def _new_chain_key(self) -> str:
         return f"0x{int.from_bytes(self._random(32)) % (_SECP256K1_ORDER - 1) + 1:064x}"
 
-    def _new_ledger_key(self) -> str:
-        return Signer(LEDGER_ORIGIN, Ed25519PrivateKey.from_private_bytes(self._random(32))).to_text()
+    def _new_log_key(self, origin: str) -> str:
+        return Signer(origin, Ed25519PrivateKey.from_private_bytes(self._random(32))).to_text()
 
     def _new_identity(self) -> str:
         key = Ed25519PrivateKey.from_private_bytes(self._random(32))

@@ -12,7 +12,7 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from voketag.admin.v1 import auth_pb2_grpc, dashboard_pb2_grpc, export_pb2_grpc, user_pb2_grpc
+from voketag.admin.v1 import audit_pb2_grpc, auth_pb2_grpc, dashboard_pb2_grpc, export_pb2_grpc, user_pb2_grpc
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 from voketag.factory.v1 import (
     account_pb2_grpc,
@@ -27,6 +27,7 @@ from voketag.factory.v1 import lifecycle_pb2 as lives
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from tests.acceptance.edge.canned_accounts import Accounts
+from tests.acceptance.edge.canned_audit import Audit
 from tests.acceptance.edge.canned_desk import Desk
 from tests.acceptance.edge.canned_exports import Exports
 from tests.acceptance.edge.canned_figures import Figures
@@ -58,6 +59,7 @@ class Canned(
     lifecycle_pb2_grpc.LifecycleServiceServicer,
     Exports,
     People,
+    Audit,
     Desk,
     Figures,
     anchor_pb2_grpc.AnchorServiceServicer,
@@ -352,6 +354,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
         auth_pb2_grpc.add_AuthServiceServicer_to_server,
         export_pb2_grpc.add_ExportServiceServicer_to_server,
+        audit_pb2_grpc.add_AuditServiceServicer_to_server,
     ),
 }
 

@@ -86,7 +86,7 @@ async def test_final_anchors_are_read_tree_by_tree(world: World) -> None:
     assert read == {0: [1, 2], 1: [2, 3], 2: [3], 3: [4, 5], 4: [5], 5: [], 6: []}
 
 
-@pytest.mark.parametrize(("table", "reads"), [("audit_entries", True), ("audit", False), ("attempts", False)])
+@pytest.mark.parametrize(("table", "reads"), [("audit_rows", True), ("audit", False), ("attempts", False)])
 async def test_the_admin_reads_the_audit_view_and_nothing_else(world: World, table: str, reads: bool) -> None:
     granted = await world.pool.fetchval("SELECT has_table_privilege('voketag_admin', $1, 'SELECT')", f"anchor.{table}")
     assert granted is reads

@@ -117,7 +117,8 @@ class AnchorServiceServicer:
     """
 
     def SubmitRoot(self, request, context):
-        """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+        """SubmitRoot takes a root for anchoring: a batch's, by the factory, that of a checkpoint of the scan ledger, by scan, or
+        that of a checkpoint of the audit log, by admin.
         When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
         again give the same anchor.
 

@@ -34,7 +34,8 @@ class AnchorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AnchorServiceAsyncStub: ...
     SubmitRoot: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.SubmitRootRequest, _anchor_pb2.SubmitRootResponse]
-    """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+    """SubmitRoot takes a root for anchoring: a batch's, by the factory, that of a checkpoint of the scan ledger, by scan, or
+    that of a checkpoint of the audit log, by admin.
     When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
     again give the same anchor.
 
@@ -122,7 +123,8 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SubmitRoot: _aio.UnaryUnaryMultiCallable[_anchor_pb2.SubmitRootRequest, _anchor_pb2.SubmitRootResponse]  # type: ignore[assignment]
-    """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+    """SubmitRoot takes a root for anchoring: a batch's, by the factory, that of a checkpoint of the scan ledger, by scan, or
+    that of a checkpoint of the audit log, by admin.
     When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
     again give the same anchor.
 
@@ -213,7 +215,8 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _anchor_pb2.SubmitRootRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.SubmitRootResponse, _abc.Awaitable[_anchor_pb2.SubmitRootResponse]]:
-        """SubmitRoot takes a root for anchoring: a batch's, by the factory, or that of a checkpoint of the scan ledger, by scan.
+        """SubmitRoot takes a root for anchoring: a batch's, by the factory, that of a checkpoint of the scan ledger, by scan, or
+        that of a checkpoint of the audit log, by admin.
         When it answers, the root is in a durable row and will be anchored exactly once. The same subject, root and size
         again give the same anchor.
 
