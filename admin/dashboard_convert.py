@@ -13,6 +13,7 @@ from admin import figures
 from admin.convert import timestamp
 from admin.counting import DAY, HOUR, RISKS
 from admin.figures import Batches, Told, Windows, all_windows, total
+from mesh.errors import ValidationFailed
 
 PARTS: Mapping[int, str] = {
     pb.METRIC_SCANS: figures.SCANS,
@@ -35,8 +36,11 @@ def grain(request: pb.GetAnalyticsRequest) -> str:
 
 
 def moment(message: Timestamp) -> datetime:
-    """A moment."""
-    return message.ToDatetime(UTC)
+    """A moment. Raises ValidationFailed when it has a fraction of a second that is none."""
+    try:
+        return message.ToDatetime(UTC)
+    except ValueError as error:
+        raise ValidationFailed(summary=str(error)) from None
 
 
 def dashboard_message(told: Told) -> pb.GetDashboardResponse:

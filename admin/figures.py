@@ -210,7 +210,7 @@ class Figures:
 
 def scope(caller: Principal, asked: UUID | None) -> UUID:
     """Whose figures a person gets who asks for a factory's or for none in particular. Raises FactoryNotFound."""
-    if not caller.roles & set(FACTORY_ROLES):
+    if not caller.roles & set(FACTORY_ROLES) and asked != EVERYBODY:
         return asked or EVERYBODY
     own = caller.factory_id
     if own is None or asked not in (None, own):

@@ -25,6 +25,10 @@ async def test_roots_become_one_tree_one_transaction_and_final(world: World) -> 
     assert (await world.find(submissions[0])).progress is Progress.PENDING
     await world.reach("final")
     assert len(world.chain.sent) == 1
+    row = await world.pool.fetchrow("SELECT gas_used, gas_price, max_fee FROM transactions JOIN attempts USING (hash)")
+    assert row is not None
+    assert 21_000 < row["gas_used"] < 1_000_000
+    assert 0 < row["gas_price"] <= row["max_fee"]
     await world.assert_anchored_once(submissions[::50])
 
 
