@@ -13,7 +13,7 @@ from eth_utils.address import to_checksum_address
 from prometheus_client import REGISTRY
 
 from anchor.chain import Chain, ChainError, ChainMismatchError, ChainUnavailableError
-from anchor.config import DeploySettings, NodeSettings, SubmitSettings
+from anchor.config import DeploySettings, NodeSettings, SubmitSettings, TargetSettings
 from anchor.contract import Deployment, anchor_registry
 from anchor.delivery import Delivery, DeliveryPolicy
 from anchor.deployment import Deployer
@@ -24,6 +24,8 @@ from anchor.metrics import Metrics
 from anchor.remote_signer import RemoteSigner
 from anchor.signer import Signer, SignerError, from_key_file
 from anchor.submitter import Submitter
+from anchor.target import Policy
+from anchor.target_journal import TargetJournal
 from anchor.window import WindowPolicy, Windows
 from mesh.clock import new_id
 from mesh.database import connect
@@ -58,7 +60,7 @@ async def submit(settings: SubmitSettings, wrap: Wrap = lambda chain: chain) -> 
 async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: asyncio.Event) -> None:
     serve_metrics(settings.metrics_host, settings.metrics_port)
     pool = await connect(settings, schema="anchor")
-    journal = Journal(pool, Account(chain.kind, chain.chain_id, chain.contract, signer.address))
+    journal = Journal(pool, Account(chain.kind, chain.chain_id, chain.contract, signer.address, settings.target))
     if foreign := await journal.foreign():
         raise ChainMismatchError(f"transactions are unfinished for {'; '.join(foreign)}: finish them with its settings")
     metrics = Metrics(REGISTRY)
@@ -66,7 +68,7 @@ async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: 
     policy = DeliveryPolicy(confirmations, settings.resend_after_seconds, int(settings.max_fee_gwei * GWEI))
     submitter = Submitter(
         journal=journal,
-        windows=Windows(journal, WindowPolicy(settings.window_seconds, settings.window_roots)),
+        windows=windows_of(journal, settings),
         chain=chain,
         address=signer.address,
         deliver=partial(Delivery, journal=journal, chain=chain, signer=signer, policy=policy, metrics=metrics),
@@ -77,6 +79,14 @@ async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: 
         await submitter.run(Lease(journal, new_id(), settings.lease_seconds), stop)
     finally:
         await pool.close()
+
+
+def windows_of(journal: TargetJournal, settings: TargetSettings) -> Windows:
+    """The windows as the settings of every target's process want them."""
+    targets = Policy.parse(settings.policy)
+    if journal.target not in targets.targets:
+        log.warning("not in the policy: no new tree comes here", target=journal.target, policy=settings.policy)
+    return Windows(journal, WindowPolicy(settings.window_seconds, settings.window_roots, targets=targets))
 
 
 def deploy(settings: DeploySettings) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from anchor.contract import ADDRESS, Deployment
+from anchor.target import AUTHORITY, CHAIN, NAME, Policy
 from mesh.config import DatabaseSettings, IdentitySettings, LogSettings, ServerSettings, Settings
 
 
@@ -44,22 +45,44 @@ class NodeSettings(Settings):
         return self
 
 
-class SubmitSettings(DatabaseSettings, LogSettings, NodeSettings):
-    """The submitter."""
+class TargetSettings(DatabaseSettings, LogSettings):
+    """What the processes of all targets share; policy and windows have to be the same in all of them."""
 
-    deployment: str = Field(description="what `python -m anchor deploy` wrote")
+    policy: str = Field(
+        default=f"all {CHAIN}", description="targets of a root, and how many make it final: `all a b`, `2 of a b c`"
+    )
     window_seconds: float = Field(default=60.0, ge=0, description="how long the oldest root waits for company")
     window_roots: int = Field(default=100_000, ge=1, le=1_000_000)
+    poll_seconds: float = Field(default=1.0, gt=0)
+    lease_seconds: float = Field(default=15.0, gt=0)
+    metrics_host: str = "0.0.0.0"  # noqa: S104
+    metrics_port: int = Field(default=0, ge=0, le=65535)
+
+    @field_validator("policy")
+    @classmethod
+    def _is_policy(cls, text: str) -> str:
+        Policy.parse(text)
+        return text
+
+
+class SubmitSettings(TargetSettings, NodeSettings):
+    """The submitter of one chain."""
+
+    target: str = Field(default=CHAIN, description="the chain's name among the targets", pattern=f"^{NAME.pattern}$")
+    deployment: str = Field(description="what `python -m anchor deploy` wrote")
     confirmations: Annotated[int, Field(ge=1)] | Literal["finalized"] = Field(
         default=12, description="blocks, its own included, that make a root final, or the chain's own tag `finalized`"
     )
     resend_after_seconds: float = Field(default=60.0, gt=0)
     max_fee_gwei: float = Field(default=200.0, gt=0, le=9e9, description="cap for both fees, a unit of gas")
     gas_limit: int = Field(default=80_000, ge=50_000)
-    poll_seconds: float = Field(default=1.0, gt=0)
-    lease_seconds: float = Field(default=15.0, gt=0)
-    metrics_host: str = "0.0.0.0"  # noqa: S104
-    metrics_port: int = Field(default=0, ge=0, le=65535)
+
+    @field_validator("target")
+    @classmethod
+    def _is_chain(cls, name: str) -> str:
+        if AUTHORITY.fullmatch(name):
+            raise ValueError("is the name of a time-stamp authority")
+        return name
 
     @field_validator("deployment")
     @classmethod

@@ -9,7 +9,7 @@ from voketag.anchor.v1 import anchor_pb2 as pb
 from anchor.freeze import Freeze
 from anchor.listing import Filter
 from anchor.registration import Registration, Signed
-from anchor.status import ChainAccount, Status, View
+from anchor.status import Backlog, ChainAccount, Status, View
 from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission
 from mesh.errors import FieldViolation, ValidationFailed
 from trust.canonical import SubjectKind
@@ -142,8 +142,13 @@ def from_status(status: Status, view: View | None) -> pb.GetStatusResponse:
         pending_seconds=status.pending_seconds,
         lag_seconds=status.lag_seconds,
         account=_from_account(status.account, view) if status.account else None,
+        targets=map(_from_backlog, status.targets),
         **status.open_by_state,
     )
+
+
+def _from_backlog(backlog: Backlog) -> pb.TargetBacklog:
+    return pb.TargetBacklog(target=backlog.target, trees=backlog.trees, seconds=backlog.seconds)
 
 
 def _from_account(account: ChainAccount, view: View | None) -> pb.ChainAccount:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from uuid import UUID
 
-from anchor.journal import Journal
+from anchor.target_journal import TargetJournal
 from mesh.database import GONE
 
 
 class Lease:
     """`holder` names this process; `seconds` after it died another may take over."""
 
-    def __init__(self, journal: Journal, holder: UUID, seconds: float) -> None:
+    def __init__(self, journal: TargetJournal, holder: UUID, seconds: float) -> None:
         self._journal = journal
         self._holder = holder
         self.seconds = seconds

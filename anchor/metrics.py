@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from anchor.journal import Waiting
+from anchor.target_journal import Waiting
 
 
 class Metrics:

@@ -121,9 +121,8 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         anchor = await self._find(request.batch_id)
         proof = await self._proofs.of(anchor)
         location = None
-        if anchor.leaf is not None and proof is not None:
-            chain_id, contract = await self._store.target(anchor.leaf.tree_id)
-            location = await self._node.registered(chain_id, contract, proof.anchor_root)
+        if proof is not None and (place := await self._contract(anchor)):
+            location = await self._node.registered(*place, proof.anchor_root)
         return from_finding(anchor, proof, location)
 
     async def GetTransaction(self, request: pb.GetTransactionRequest, context: Any) -> pb.GetTransactionResponse:
@@ -149,6 +148,11 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         """Lets the submitter go on."""
         key = RequestKey.of("ResumeAnchoring", request.request_id, request)
         return pb.ResumeAnchoringResponse(freeze=from_freeze(await self._store.set_freeze(key, frozen=False, why="")))
+
+    async def _contract(self, anchor: Anchor) -> tuple[int, str] | None:
+        if anchor.location is not None:
+            return anchor.location.chain_id, anchor.location.contract
+        return await self._store.contract(anchor.leaf.tree_id) if anchor.leaf else None
 
     async def _find(self, batch_id: str) -> Anchor:
         subject_id = UUID(batch_id)

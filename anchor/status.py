@@ -28,6 +28,15 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """Trees that are not final at a target, and the age of the oldest in seconds."""
+
+    target: str
+    trees: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """Ages are in seconds; `open_by_state` counts transactions that are not final; no account before the first."""
 
@@ -37,3 +46,4 @@ class Status:
     lag_seconds: float
     open_by_state: Mapping[str, int]
     account: ChainAccount | None
+    targets: tuple[Backlog, ...]

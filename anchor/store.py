@@ -10,7 +10,7 @@ import asyncpg
 
 from anchor.freeze import Freeze
 from anchor.registration import Registration, Signed
-from anchor.status import ChainAccount, Status
+from anchor.status import Backlog, ChainAccount, Status
 from anchor.submission import Anchor, Leaf, Location, Offer, Outcome, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
@@ -27,6 +27,7 @@ AUDIT_COLUMNS = (
 )
 PROGRESS: Mapping[str | None, Progress] = {
     None: Progress.PENDING,
+    "submitted": Progress.SUBMITTED,
     "built": Progress.SUBMITTED,
     "signed": Progress.SUBMITTED,
     "sent": Progress.SUBMITTED,
@@ -243,15 +244,17 @@ class Store:
         with reached():
             backlog = await self._queries.read_backlog(self._pool)
             account = await self._queries.newest_account(self._pool)
-            by_state = {row["state"]: row["transactions"] async for row in self._queries.count_by_state(self._pool)}
+            states = self._queries.count_by_state(self._pool, target=None)
+            targets = self._queries.waiting_targets(self._pool)
             return Status(
                 freeze=_freeze(await self._queries.read_freeze(self._pool)),
                 pending_roots=backlog["pending"],
                 pending_seconds=backlog["pending_seconds"],
                 lag_seconds=max(backlog["pending_seconds"], backlog["open_seconds"]),
-                open_by_state=by_state,
+                open_by_state={row["state"]: row["transactions"] async for row in states},
                 account=account
                 and ChainAccount(account["chain_id"], account["sender"], account["contract"], account["next_nonce"]),
+                targets=tuple([Backlog(*row.values()) async for row in targets]),
             )
 
     async def registration(self, hash_: bytes) -> Registration:
@@ -260,7 +263,7 @@ class Store:
             row = await self._queries.find_registration(self._pool, hash=hash_)
             if row is None:
                 raise TransactionNotFound(transaction="0x" + hash_.hex())
-            signed = self._queries.signed_attempts(self._pool, tree_id=row["tree_id"])
+            signed = self._queries.signed_attempts(self._pool, tree_id=row["tree_id"], target=row["target"])
             attempts = [Signed(*each.values()) async for each in signed]
         columns = ("chain_id", "contract", "sender")
         return Registration(
@@ -272,11 +275,11 @@ class Store:
             attempts=tuple(attempts),
         )
 
-    async def target(self, tree_id: int) -> tuple[int, str]:
-        """Chain id and contract that a tree's root is for."""
+    async def contract(self, tree_id: int) -> tuple[int, str] | None:
+        """Chain id and contract that a tree's root is for; None while no chain's process has taken it up."""
         with reached():
-            row = await self._queries.find_target(self._pool, tree_id=tree_id)
-        return row["chain_id"], row["contract"]
+            row = await self._queries.find_contract(self._pool, tree_id=tree_id)
+        return (row["chain_id"], row["contract"]) if row else None
 
     async def final_after(self, position: int, limit: int) -> list[tuple[int, Anchor]]:
         """Anchors that became final after a position, with theirs, in order; they may end before the last one does."""

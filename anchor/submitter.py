@@ -8,9 +8,10 @@ import structlog
 
 from anchor.chain import Chain, ChainUnavailableError, OutOfFundsError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
-from anchor.journal import Journal, LeaseLostError
+from anchor.journal import Journal
 from anchor.lease import Lease
 from anchor.metrics import Metrics
+from anchor.target_journal import LeaseLostError
 from anchor.transaction import State, Transaction
 from anchor.window import Windows
 from mesh.database import GONE
@@ -84,6 +85,7 @@ class Submitter:
         self._metrics.show(waiting, await self._journal.count_by_state())
         if tree_id := await self._windows.close_due(fence, waiting):
             log.info("window closed", tree=tree_id)
+        await self._journal.begin(fence)
         again, self._again = self._again, True  # unless this round comes to its end
         if again:
             await self._chain.check(self._address)

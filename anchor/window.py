@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from anchor.journal import Journal, Waiting
 from anchor.submission import Submission
+from anchor.target import Policy
+from anchor.target_journal import TargetJournal, Waiting
 from trust.canonical import anchor_leaf
 from trust.merkle import leaf_hash
 from trust.tiles import Tile, TileBuilder
@@ -15,16 +16,21 @@ class WindowPolicy:
     """A window closes when its oldest root has waited `seconds`, `roots` are there, or one of them is urgent.
 
     None closes while a transaction waits to be sent, or `unmined` wait to be mined: the roots wait with them and make
-    one larger tree.
+    one larger tree. With several targets the process of one that keeps up closes it all the same.
+
+    `targets` is where trees go, and when they are final.
     """
 
     seconds: float
     roots: int
     unmined: int = 16
+    targets: Policy = Policy()  # noqa: RUF009 frozen
 
-    def due(self, waiting: Waiting) -> bool:
+    def due(self, waiting: Waiting | None) -> bool:
         """True when the window is to be closed; also when the database's clock was set back behind the oldest root."""
-        return waiting.roots >= self.roots or waiting.urgent or not 0 <= waiting.seconds < self.seconds
+        return waiting is not None and (
+            waiting.roots >= self.roots or waiting.urgent or not 0 <= waiting.seconds < self.seconds
+        )
 
 
 def leaf(submission: Submission) -> bytes:
@@ -42,9 +48,9 @@ def plant(submissions: list[Submission]) -> tuple[bytes, list[Tile]]:
 
 
 class Windows:
-    """Closes windows, one at a time."""
+    """Closes windows, one at a time in all processes."""
 
-    def __init__(self, journal: Journal, policy: WindowPolicy) -> None:
+    def __init__(self, journal: TargetJournal, policy: WindowPolicy) -> None:
         self._journal = journal
         self._policy = policy
 
@@ -53,16 +59,18 @@ class Windows:
         return await self._journal.waiting(self._policy.roots)
 
     async def close_due(self, fence: int, waiting: Waiting | None) -> int | None:
-        """Makes a tree and its transaction of the pending roots in one commit: the tree's id.
+        """Makes a tree of the pending roots, which each target owes something then, in one commit: the tree's id.
 
-        None when none is due, or anchoring is frozen. Raises LeaseLostError.
+        None when none is due, anchoring is frozen, or another process was faster. Raises LeaseLostError.
         """
-        if waiting is None or not self._policy.due(waiting):
+        if not self._policy.due(waiting):
             return None
         if await self._journal.frozen() or await self._journal.backed_up(self._policy.unmined):
             return None
-        async with self._journal.writing(fence) as writing:
-            pending = await writing.pending(self._policy.roots)
+        async with self._journal.closing(fence) as closing:
+            if not self._policy.due(await closing.waiting(self._policy.roots)):
+                return None
+            pending = await closing.pending(self._policy.roots)
             ids: list[UUID] = [submission_id for submission_id, _ in pending]
             root, tiles = plant([submission for _, submission in pending])
-            return await writing.insert_tree(root, tiles, ids)
+            return await closing.insert_tree(root, tiles, ids, self._policy.targets)

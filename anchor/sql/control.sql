@@ -19,20 +19,25 @@ WHERE tree_id = :tree_id AND state IN ('built', 'signed', 'sent');
 
 -- name: find_registration(hash)^
 -- What a transaction registers: any that was signed for it, or the one that it stands in.
-SELECT x.tree_id, t.root, t.size, x.state, x.chain_kind, x.chain_id, x.contract, x.sender, x.hash, x.block_number
-FROM transactions x JOIN trees t USING (tree_id)
-WHERE x.tree_id = coalesce(
-    (SELECT tree_id FROM attempts WHERE hash = :hash::bytea),
-    (SELECT tree_id FROM transactions WHERE hash = :hash::bytea LIMIT 1)
-);
+WITH found AS (
+    SELECT tree_id, target FROM attempts WHERE hash = :hash::bytea
+    UNION ALL
+    SELECT tree_id, target FROM transactions WHERE hash = :hash::bytea
+    LIMIT 1
+)
+SELECT x.tree_id, x.target, t.root, t.size, x.state,
+       x.chain_kind, x.chain_id, x.contract, x.sender, x.hash, x.block_number
+FROM found JOIN transactions x USING (tree_id, target) JOIN trees t USING (tree_id);
 
--- name: signed_attempts(tree_id)
--- Everything ever signed for a tree, oldest first.
-SELECT hash, nonce, max_fee, priority_fee, signed_at, sent_at FROM attempts WHERE tree_id = :tree_id ORDER BY number;
+-- name: signed_attempts(tree_id, target)
+-- Everything ever signed for a tree's transaction, oldest first.
+SELECT hash, nonce, max_fee, priority_fee, signed_at, sent_at FROM attempts
+WHERE tree_id = :tree_id AND target = :target ORDER BY number;
 
--- name: find_target(tree_id)^
--- Which contract a tree's root is for.
-SELECT chain_id, contract FROM transactions WHERE tree_id = :tree_id;
+-- name: find_contract(tree_id)^
+-- Which contract a tree's root is for, the first of those that its policy names.
+SELECT x.chain_id, x.contract FROM transactions x JOIN trees t USING (tree_id)
+WHERE x.tree_id = :tree_id ORDER BY array_position(t.targets, x.target) LIMIT 1;
 
 -- name: read_backlog()^
 -- What waits, and for how long. One clock for all: the database's.
@@ -40,12 +45,17 @@ SELECT (SELECT count(*) FROM submissions WHERE tree_id IS NULL) AS pending,
        coalesce((SELECT extract(epoch FROM now() - created_at)::float8 FROM submissions
                  WHERE tree_id IS NULL ORDER BY submission_id LIMIT 1), 0) AS pending_seconds,
        coalesce((SELECT extract(epoch FROM now() - min(s.created_at))::float8
-                 FROM transactions x JOIN submissions s ON s.tree_id = x.tree_id AND s.leaf_index = 0
-                 WHERE x.state <> 'final'), 0) AS open_seconds;
+                 FROM trees t JOIN submissions s ON s.tree_id = t.tree_id AND s.leaf_index = 0
+                 WHERE t.state <> 'final'), 0) AS open_seconds;
+
+-- name: waiting_targets()
+-- What each target still owes, and for how long; one that owes nothing is not told.
+SELECT target, count(*) AS trees, extract(epoch FROM now() - min(created_at))::float8 AS seconds
+FROM stamps WHERE state <> 'final' GROUP BY target ORDER BY target;
 
 -- name: newest_account()^
 -- The account and contract of the newest transaction, with the account's next nonce.
 SELECT chain_id, contract, sender,
        (SELECT coalesce(max(nonce) + 1, 0) FROM transactions
         WHERE (chain_id, sender) = (newest.chain_id, newest.sender)) AS next_nonce
-FROM (SELECT chain_id, contract, sender FROM transactions ORDER BY tree_id DESC LIMIT 1) AS newest;
+FROM (SELECT chain_id, contract, sender FROM transactions ORDER BY tree_id DESC, target LIMIT 1) AS newest;

@@ -50,21 +50,21 @@ UPDATE submissions SET urgent = true WHERE submission_id = ANY(:submission_ids) 
 -- A submission with how far its tree is; by the unique index on the subject.
 SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM submissions s LEFT JOIN transactions x USING (tree_id)
+FROM submissions s LEFT JOIN progress x USING (tree_id)
 WHERE s.subject_id = :subject_id AND s.kind = :kind;
 
 -- name: find_anchors(subject_ids, kind)
 -- As find_anchor, for many subjects.
 SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM submissions s LEFT JOIN transactions x USING (tree_id)
+FROM submissions s LEFT JOIN progress x USING (tree_id)
 WHERE s.subject_id = ANY(:subject_ids::uuid[]) AND s.kind = :kind;
 
 -- name: list_anchors(kind, before, states, pending, subject_ids, from_time, to_time, limit)
 -- A page, newest first, by the primary key: ids are UUIDv7, so a time bounds them too, but for what clocks differ.
 SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM submissions s LEFT JOIN transactions x USING (tree_id)
+FROM submissions s LEFT JOIN progress x USING (tree_id)
 WHERE s.kind = :kind AND s.submission_id < :before
   AND (:states::text[] IS NULL OR x.state = ANY(:states::text[]))
   AND (NOT :pending::boolean OR s.tree_id IS NULL)
@@ -82,7 +82,7 @@ WITH tree AS (
 SELECT tree.first_position + s.leaf_index AS position,
        s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM tree JOIN submissions s USING (tree_id) JOIN transactions x USING (tree_id)
+FROM tree JOIN submissions s USING (tree_id) JOIN progress x USING (tree_id)
 WHERE s.leaf_index >= :after::bigint + 1 - tree.first_position
 ORDER BY s.leaf_index LIMIT :limit;
 

@@ -10,8 +10,9 @@ from typing import Any
 import asyncpg
 
 from anchor.chain import ChainUnavailableError, Fees, Receipt, TransactionRefusedError, UnsignedTransaction
-from anchor.journal import Account, Journal, LeaseLostError, Writing
+from anchor.journal import Account, Journal
 from anchor.submission import Submission
+from anchor.target_journal import LeaseLostError
 from mesh.clock import new_id
 from tests.integration.anchor.world import ETHER, GWEI, Ground, World
 
@@ -40,10 +41,10 @@ class FrailJournal(Journal):
     dies: str | None = None
 
     @asynccontextmanager
-    async def writing(self, fence: int) -> AsyncIterator[Writing]:
+    async def held(self, fence: int) -> AsyncIterator[Any]:
         self._perhaps("before")
-        async with super().writing(fence) as writing:
-            yield writing
+        async with super().held(fence) as connection:
+            yield connection
             self._perhaps("within")
         self._perhaps("after")
 

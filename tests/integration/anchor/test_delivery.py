@@ -7,9 +7,9 @@ import pytest
 from eth_account import Account as Key
 
 from anchor.chain import ChainMismatchError, ChainUnavailableError, Fees, UnsignedTransaction
-from anchor.journal import LeaseLostError
 from anchor.signer import KeySigner
 from anchor.submission import Progress
+from anchor.target_journal import LeaseLostError
 from mesh.clock import new_id
 from mesh.local.anvil import AnvilServer
 from tests.fakes.chain import raising

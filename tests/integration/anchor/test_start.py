@@ -95,7 +95,7 @@ async def test_unfinished_transactions_of_another_contract(
     fresh = await Ground.lay(world.ground.url)
     said = await refusal(settings(database, fresh, tmp_path))
     await fresh.web3.provider.disconnect()
-    assert f"transactions are unfinished for chain 31337, contract {world.chain.contract}" in said
+    assert f"transactions are unfinished for target chain, chain 31337, contract {world.chain.contract}" in said
 
 
 async def test_deploying_is_done_once(ground: Ground, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from anchor.signer import KeySigner, Signer
 from anchor.store import Store
 from anchor.submission import Anchor, Progress, Submission
 from anchor.submitter import Submitter
+from anchor.target import CHAIN, Policy
 from anchor.window import WindowPolicy, Windows, leaf
 from mesh.clock import new_id
 from mesh.idempotency import RequestKey
@@ -76,14 +77,15 @@ class Ground:
 class World:
     """The store's side and the submitter's side of one anchor service."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", ground: Ground, **policy: Any) -> None:
+    def __init__(self, pool: "asyncpg.Pool[Any]", ground: Ground, target: str = CHAIN, **policy: Any) -> None:
         self.pool = pool
         self.ground = ground
         self.store = Store(pool, new_id)
         self.proofs = Proofs(self.store)
         self.chain = FaultyChain(ground.chain())
         self.signer: Signer = ground.signer
-        account = Account("evm", ground.deployment.chain_id, self.chain.contract, self.signer.address)
+        self.target = target
+        account = Account("evm", ground.deployment.chain_id, self.chain.contract, self.signer.address, target)
         self.journal = Journal(pool, account)
         self.registry = CollectorRegistry()
         self.metrics = Metrics(self.registry)
@@ -98,12 +100,13 @@ class World:
         max_fee: int = 100 * GWEI,
         window_seconds: float = 0,
         window_roots: int = 1000,
+        targets: Policy | None = None,
     ) -> None:
         """A submitter with this policy, as after a restart."""
         self.policy = DeliveryPolicy(confirmations, resend_after_seconds, max_fee)
         self.submitter = Submitter(
             journal=self.journal,
-            windows=Windows(self.journal, WindowPolicy(window_seconds, window_roots)),
+            windows=Windows(self.journal, WindowPolicy(window_seconds, window_roots, targets=targets or Policy())),
             chain=self.chain,
             address=self.signer.address,
             deliver=self.deliver,
@@ -158,7 +161,8 @@ class World:
         return anchor
 
     async def states(self) -> list[str]:
-        return [row["state"] for row in await self.pool.fetch("SELECT state FROM transactions ORDER BY tree_id")]
+        query = "SELECT state FROM transactions WHERE target = $1 ORDER BY tree_id"
+        return [row["state"] for row in await self.pool.fetch(query, self.target)]
 
     async def assert_anchored_once(self, submissions: Iterable[Submission]) -> None:
         """Each is final, its root's tree is on the chain exactly once, where we say, and its proof verifies."""

@@ -2,8 +2,8 @@ from uuid import UUID
 
 import pytest
 
-from anchor.journal import Waiting
 from anchor.submission import Submission
+from anchor.target_journal import Waiting
 from anchor.window import WindowPolicy, leaf, plant
 from trust.canonical import SubjectKind
 from trust.merkle import root, verify_inclusion

@@ -1198,6 +1198,7 @@ class GetStatusResponse(_message.Message):
     SENT_FIELD_NUMBER: _builtins.int
     MINED_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
+    TARGETS_FIELD_NUMBER: _builtins.int
     pending_roots: _builtins.int
     """Roots without a tree."""
     pending_seconds: _builtins.float
@@ -1220,6 +1221,10 @@ class GetStatusResponse(_message.Message):
     def account(self) -> Global___ChainAccount:
         """The account, by the newest transaction; absent before the first."""
 
+    @_builtins.property
+    def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetBacklog]:
+        """Targets that owe something, by name."""
+
     def __init__(
         self,
         *,
@@ -1232,14 +1237,45 @@ class GetStatusResponse(_message.Message):
         sent: _builtins.int = ...,
         mined: _builtins.int = ...,
         account: Global___ChainAccount | None = ...,
+        targets: _abc.Iterable[Global___TargetBacklog] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "freeze", b"freeze"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "freeze", b"freeze", "lag_seconds", b"lag_seconds", "mined", b"mined", "pending_roots", b"pending_roots", "pending_seconds", b"pending_seconds", "sent", b"sent", "signed", b"signed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "freeze", b"freeze", "lag_seconds", b"lag_seconds", "mined", b"mined", "pending_roots", b"pending_roots", "pending_seconds", b"pending_seconds", "sent", b"sent", "signed", b"signed", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class TargetBacklog(_message.Message):
+    """What a target owes: trees that are not final there."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    TREES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """Its name in the policy."""
+    trees: _builtins.int
+    """How many trees."""
+    seconds: _builtins.float
+    """Age of the oldest of them, in seconds."""
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        trees: _builtins.int = ...,
+        seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seconds", b"seconds", "target", b"target", "trees", b"trees"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetBacklog: _TypeAlias = TargetBacklog  # noqa: Y015
 
 @_typing.final
 class ChainAccount(_message.Message):
