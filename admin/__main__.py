@@ -29,7 +29,7 @@ async def serve(index: int) -> None:
 
 async def work(_index: int) -> None:
     """The worker."""
-    from admin.assembly import work as run_worker
+    from admin.file_assembly import work as run_worker
 
     configure(settings := load(WorkerSettings), "admin")
     serve_metrics(settings.metrics_host, settings.metrics_port)

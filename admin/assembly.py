@@ -1,8 +1,7 @@
-"""The server and the worker out of their parts, and the command that makes the first admin."""
+"""The server out of its parts, and the command that makes the first admin."""
 
 import os
 from contextlib import AsyncExitStack
-from random import Random
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -13,8 +12,6 @@ from voketag.admin.v1 import (
     auth_pb2_grpc,
     dashboard_pb2,
     dashboard_pb2_grpc,
-    export_pb2,
-    export_pb2_grpc,
     user_pb2,
     user_pb2_grpc,
 )
@@ -23,19 +20,14 @@ from admin.audit import AuditLog
 from admin.audit_keeping import audit_keeping
 from admin.audit_service import AuditService
 from admin.auth_service import AuthService
-from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, WorkerSettings, secret_bytes
+from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, secret_bytes
 from admin.dashboard_service import DashboardService
-from admin.export_making import ExportMaking
-from admin.export_orders import ExportOrders
-from admin.export_service import ExportService
-from admin.exports import Exports
 from admin.figures import Figures
-from admin.files import Files, Links
+from admin.file_assembly import file_services
 from admin.first_admin import Maker
 from admin.lockout import Lockout
 from admin.logins import Logins
 from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
-from admin.maintenance import Maintenance
 from admin.passwords import Cost, Passwords
 from admin.resets import Resets
 from admin.rollups import Rollups
@@ -46,19 +38,15 @@ from admin.tokens import AccessTokens, TokenKeys
 from admin.upkeep import Upkeep
 from admin.user_service import UserService
 from admin.users import User, Users
-from admin.worker import AdminWorker
 from mesh import database
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.identity import ServiceAuthenticator
-from mesh.jobs import Jobs, Worker
 from mesh.ledger import Ledger
 from mesh.limits import Limiter, LocalLimiter
 from mesh.paging import PageTokens
 from mesh.policy import SERVICE, USER
 from mesh.server import Server, ServerParts
 from mesh.user_tokens import UserAuthenticator
-
-OTHERS_AT_ONCE = 4
 
 
 def mailer(settings: MailSettings) -> Mailer:
@@ -86,10 +74,8 @@ class AdminServer:
         self.upkeep = Upkeep(store, clock)
         self.rollups = Rollups(store, clock)
         sessions = Sessions(store, AccessTokens(keys, clock), clock, new_id=new_id, random_bytes=os.urandom)
-        page_key = secret_bytes(settings.page_key.get_secret_value())
-        pages, links, files = PageTokens(page_key), Links(page_key, clock), Files(store, clock)
-        exports = Exports(store)
-        orders = ExportOrders(store, Jobs("admin"), files, links, new_id=new_id)
+        pages = PageTokens(secret_bytes(settings.page_key.get_secret_value()))
+        files = file_services(settings, store, clock)
         users = Users(store, self.resets, pages, clock, new_id=new_id)
         root = secret_bytes(settings.factor_root.get_secret_value())
         factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom)
@@ -99,7 +85,7 @@ class AdminServer:
         self.server = Server(
             ServerParts(
                 settings=settings,
-                contracts=[user_pb2, auth_pb2, dashboard_pb2, export_pb2, audit_pb2],
+                contracts=[user_pb2, auth_pb2, dashboard_pb2, audit_pb2, *files.contracts],
                 register=[
                     (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
@@ -107,11 +93,8 @@ class AdminServer:
                         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
                         DashboardService(Figures(store, clock)),
                     ),
-                    (
-                        export_pb2_grpc.add_ExportServiceServicer_to_server,
-                        ExportService(exports, orders, files, links),
-                    ),
                     (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(log)),
+                    *files.register,
                 ],
                 authenticators={
                     USER: UserAuthenticator(keys.jwks(), clock),
@@ -120,7 +103,7 @@ class AdminServer:
                 limiter=limiter,
                 checks={"PostgreSQL": lambda: database.check(pool)},
                 tracing=settings.otlp_endpoint is not None,
-                on_stop=exports.close,
+                on_stop=files.close,
             )
         )
 
@@ -136,31 +119,6 @@ async def serve(settings: AdminSettings) -> None:
         await stack.enter_async_context(parts.rollups.going_on())
         await stack.enter_async_context(audit_keeping(settings, pool, clock, REGISTRY))
         await parts.server.run()
-
-
-async def work(settings: WorkerSettings) -> None:
-    """Works until SIGTERM or SIGINT. Raises DependencyUnavailable when PostgreSQL is away at start."""
-    clock = SystemClock()
-    async with await database.connect(settings, schema="admin") as pool:
-        store = Store(pool)
-        # An export takes as long as its table is large: nothing else waits for it.
-        kinds = (
-            (ExportMaking(store, clock, new_id=new_id).handlers(), settings.exports_at_once),
-            (Maintenance(store, Jobs("admin"), clock).handlers(), OTHERS_AT_ONCE),
-        )
-        workers = [
-            Worker(
-                settings,
-                schema="admin",
-                handlers=handlers,
-                random=Random(),  # noqa: S311 - spreads retries, keeps no secret
-                clock=clock,
-                concurrency=concurrency,
-                lease_seconds=settings.lease_seconds,
-            )
-            for handlers, concurrency in kinds
-        ]
-        await AdminWorker(workers).run()
 
 
 async def create(settings: CreateSettings, *, email: str, name: str, password: str) -> User:

@@ -76,7 +76,15 @@ class AuditSettings(LogNameSettings, LogSettings, DatabaseSettings):
     """Everything that `python -m admin audit` needs; the role may only read."""
 
 
-class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings, LogKeySettings):
+class ReportSettings(Settings):
+    """What server and worker must have alike."""
+
+    report_language: str = Field(default="en", pattern="^(en|pt-BR|es)$", description="weekly reports, unless said")
+
+
+class AdminSettings(
+    ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings, LogKeySettings, ReportSettings
+):
     """Settings of `python -m admin`."""
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
@@ -103,7 +111,7 @@ class AdminSettings(ServerSettings, LogSettings, DatabaseSettings, HashSettings,
         return value
 
 
-class WorkerSettings(LogSettings, DatabaseSettings):
+class WorkerSettings(LogSettings, DatabaseSettings, ReportSettings):
     """Settings of `python -m admin work`, which holds no secret beside its password."""
 
     metrics_host: str = "0.0.0.0"  # noqa: S104

@@ -345,6 +345,12 @@ class ExportTooLarge(VokeTagError):
     reason, code = "EXPORT_TOO_LARGE", FAILED_PRECONDITION
 
 
+class WeeklyReportNotFound(VokeTagError):
+    """There is no weekly report {report_id}."""
+
+    reason, code, resource_type = "WEEKLY_REPORT_NOT_FOUND", NOT_FOUND, "weekly_report"
+
+
 class LinkInvalid(VokeTagError):
     """This link is not valid, or not any more, or not for this caller."""
 

@@ -26,3 +26,7 @@ DELETE FROM files WHERE file_id = :file_id;
 -- name: select_old_files(before, most)
 -- Whose time is over, the oldest first.
 SELECT file_id FROM files WHERE expires_at < :before ORDER BY expires_at LIMIT :most;
+
+-- name: keep_file(file_id, expires_at)!
+-- Until another time than was thought.
+UPDATE files SET expires_at = :expires_at WHERE file_id = :file_id;

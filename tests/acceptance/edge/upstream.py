@@ -12,7 +12,14 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from voketag.admin.v1 import audit_pb2_grpc, auth_pb2_grpc, dashboard_pb2_grpc, export_pb2_grpc, user_pb2_grpc
+from voketag.admin.v1 import (
+    audit_pb2_grpc,
+    auth_pb2_grpc,
+    dashboard_pb2_grpc,
+    export_pb2_grpc,
+    user_pb2_grpc,
+    weekly_pb2_grpc,
+)
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
 from voketag.factory.v1 import (
     account_pb2_grpc,
@@ -33,6 +40,7 @@ from tests.acceptance.edge.canned_exports import Exports
 from tests.acceptance.edge.canned_figures import Figures
 from tests.acceptance.edge.canned_hooks import NOW, Context
 from tests.acceptance.edge.canned_people import People
+from tests.acceptance.edge.canned_weekly import Weekly
 
 PAGE_POLICY = "default-src 'self'"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -58,6 +66,7 @@ class Canned(
     label_pb2_grpc.LabelServiceServicer,
     lifecycle_pb2_grpc.LifecycleServiceServicer,
     Exports,
+    Weekly,
     People,
     Audit,
     Desk,
@@ -354,6 +363,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
         auth_pb2_grpc.add_AuthServiceServicer_to_server,
         export_pb2_grpc.add_ExportServiceServicer_to_server,
+        weekly_pb2_grpc.add_WeeklyReportServiceServicer_to_server,
         audit_pb2_grpc.add_AuditServiceServicer_to_server,
     ),
 }

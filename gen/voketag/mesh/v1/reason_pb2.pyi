@@ -140,6 +140,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """
     REASON_LINK_INVALID: _Reason.ValueType  # 73
     """The link to a file is forged, too old, or another person's; or the file is gone. PERMISSION_DENIED."""
+    REASON_WEEKLY_REPORT_NOT_FOUND: _Reason.ValueType  # 74
+    """No such weekly report for this caller. NOT_FOUND."""
     REASON_FACTORY_SUSPENDED: _Reason.ValueType  # 75
     """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
     REASON_API_KEY_ENDED: _Reason.ValueType  # 76
@@ -268,6 +270,8 @@ FAILED_PRECONDITION.
 """
 REASON_LINK_INVALID: Reason.ValueType  # 73
 """The link to a file is forged, too old, or another person's; or the file is gone. PERMISSION_DENIED."""
+REASON_WEEKLY_REPORT_NOT_FOUND: Reason.ValueType  # 74
+"""No such weekly report for this caller. NOT_FOUND."""
 REASON_FACTORY_SUSPENDED: Reason.ValueType  # 75
 """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
 REASON_API_KEY_ENDED: Reason.ValueType  # 76
