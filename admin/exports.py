@@ -42,6 +42,7 @@ class ExportKind(StrEnum):
     SCANS = "SCANS"
     PRODUCTS = "PRODUCTS"
     REPORTS = "REPORTS"
+    AUDIT = "AUDIT"
 
 
 OF_FACTORIES = frozenset({ExportKind.SCANS, ExportKind.PRODUCTS})
@@ -75,6 +76,15 @@ COLUMNS: Mapping[ExportKind, tuple[Column, ...]] = {
         Column("text", Kind.TEXT),
         Column("note", Kind.TEXT),
         Column("contact", Kind.TEXT),
+    ),
+    ExportKind.AUDIT: (
+        Column("number", Kind.NUMBER),
+        *map(Column, ("source", "audit_id", "time", "actor_kind")),
+        Column("actor_id", Kind.TEXT),
+        *map(Column, ("actor_role", "method")),
+        Column("resource", Kind.TEXT),
+        *map(Column, ("request_id", "address_prefix", "result")),
+        Column("detail", Kind.JSON),
     ),
 }
 
@@ -150,14 +160,15 @@ class Tables:
     async def pages(self, wanted: Wanted, *, contacts: bool) -> AsyncGenerator[Page, None]:
         """The rows, in pages; `contacts` of who reported only for admins."""
         start, end = wanted.from_time or BEGINNING, wanted.to_time or NEVER
-        values = {"first": first_id(start), "last": first_id(end), "factory_id": wanted.factory_id}
-        more: Mapping[ExportKind, dict[str, object]] = {
-            ExportKind.SCANS: {"from_time": start, "to_time": end},
-            ExportKind.REPORTS: {"contacts": contacts},
+        ids, times = {"first": first_id(start), "last": first_id(end)}, {"from_time": start, "to_time": end}
+        values: Mapping[ExportKind, dict[str, object]] = {
+            ExportKind.SCANS: {**ids, **times},
+            ExportKind.REPORTS: {**ids, "contacts": contacts},
+            ExportKind.AUDIT: {**times},
         }
         statement = getattr(self._store.sql, f"export_{wanted.kind.lower()}_cursor")
         async with self._store.connection() as connection:
-            async with statement(connection, **values, **more.get(wanted.kind, {})) as opening:
+            async with statement(connection, factory_id=wanted.factory_id, **values.get(wanted.kind, ids)) as opening:
                 cursor = await opening
                 while page := await cursor.fetch(PAGE_ROWS, timeout=PAGE_SECONDS):
                     yield page

@@ -28,3 +28,12 @@ WHERE report_id >= :first AND report_id < :last
     SELECT product.product_id FROM factory.exported_products product
     WHERE product.product_id = report.product_id AND product.factory_id = :factory_id))
 ORDER BY report_id;
+
+-- name: export_audit(from_time, to_time, factory_id)
+-- The audit log in its order, with the text that was hashed; of a factory what it did itself.
+SELECT number, source, audit_id::text, iso_time(at), actor_kind, actor_id, actor_role, method, resource, request_id::text,
+  address_prefix, result, detail
+FROM audit_chain
+WHERE at >= :from_time AND at < :to_time
+  AND (:factory_id::uuid IS NULL OR actor_kind = 'factory' AND actor_id = :factory_id::uuid::text)
+ORDER BY number;

@@ -33,6 +33,11 @@ from tests.integration.factory.world import eventually, reason_of
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"]
 DAY = timedelta(days=1)
+CHAINED = """
+INSERT INTO audit_chain (number, source, audit_id, at, actor_kind, actor_id, actor_role, method, resource, request_id,
+  address_prefix, result, detail)
+VALUES ($1, 'factory', uuidv7(), now(), 'factory', $2, '', '/a/B', $3, NULL, '', 'OK', $4)
+"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -97,6 +102,23 @@ async def test_users_and_reports_are_whole_in_every_format(ada: Exporter, factor
     escape = "" if form == "jsonl" else "'"
     assert (row["text"], row["note"], row["contact"]) == (*[escape + factory.text] * 2, f"{escape}+49 123")
     assert (row["state"], row["kind"], row["product_id"]) == ("OPEN", "LOOKS_FAKE", str(factory.products[0]))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_the_audit_log_is_whole_in_every_format(ground: Ground, ada: Exporter, form: str) -> None:
+    factory = uuid4()
+    async with ground.owner() as owner:
+        first = await owner.fetchval("SELECT coalesce(max(number) + 1, 0) FROM audit_chain")
+        for number, actor in enumerate((str(factory), "=1+1"), first):
+            await owner.execute(CHAINED, number, actor, "=product/1", '{"name": ["=a", "b"]}')
+    rows = [row for row in await ada.rows("audit", form) if int(row["number"]) >= first]
+    escape = "" if form == "jsonl" else "'"
+    assert [row["actor_id"] for row in rows] == [str(factory), f"{escape}=1+1"]
+    assert {row["resource"] for row in rows} == {f"{escape}=product/1"}
+    details = [row["detail"] if form == "jsonl" else json.loads(row["detail"]) for row in rows]
+    assert details == [{"name": ["=a", "b"]}] * 2
+    assert len(await ada.rows("audit", form, factory_id=str(factory))) == 1
+    assert await ada.rows("audit", form, to_time=Timestamp(seconds=1)) == []
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx"])
@@ -168,7 +190,7 @@ async def test_managers_get_their_own_factory_and_no_other(
     manager = await exporter(door, admin, "factory_manager", other)
     assert len(await manager.rows("scans")) == 3
     assert {row["factory_id"] for row in await manager.rows("products")} == {str(other.factory_id)}
-    for kind in ("users", "reports"):
+    for kind in ("users", "reports", "audit"):
         assert await refused(manager.export(kind)) == "ACCESS_DENIED"
         assert await refused(manager.download(kind)) == "ACCESS_DENIED"
         assert await refused(manager.start(kind)) == "ACCESS_DENIED"

@@ -34,6 +34,8 @@ class _ExportKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportKind
     """Products by when they were issued, with their attributes; without their tokens."""
     EXPORT_KIND_REPORTS: _ExportKind.ValueType  # 4
     """Reports of fraud by when they came, with the state of their case. For admins and auditors."""
+    EXPORT_KIND_AUDIT: _ExportKind.ValueType  # 5
+    """The audit log by when things were done, of all services, in its order. For admins and auditors."""
 
 class ExportKind(_ExportKind, metaclass=_ExportKindEnumTypeWrapper):
     """What an export is of. The times are those of the names of the kinds."""
@@ -48,6 +50,8 @@ EXPORT_KIND_PRODUCTS: ExportKind.ValueType  # 3
 """Products by when they were issued, with their attributes; without their tokens."""
 EXPORT_KIND_REPORTS: ExportKind.ValueType  # 4
 """Reports of fraud by when they came, with the state of their case. For admins and auditors."""
+EXPORT_KIND_AUDIT: ExportKind.ValueType  # 5
+"""The audit log by when things were done, of all services, in its order. For admins and auditors."""
 Global___ExportKind: _TypeAlias = ExportKind  # noqa: Y015
 
 class _ExportFormat:
@@ -130,7 +134,7 @@ class ExportRequest(_message.Message):
     format: Global___ExportFormat.ValueType
     """As what; CSV unless said otherwise."""
     factory_id: _builtins.str
-    """Of one factory: of its people, its products, their scans and reports. Empty: of all, or of the manager's own."""
+    """Of one factory: of its people, its products, their scans and reports, and what it did itself. Empty: of all, or of the manager's own."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """From when on; unset: from the beginning."""
@@ -190,7 +194,7 @@ class DownloadExportRequest(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     FACTORY_ID_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Of what: `users`, `scans`, `products` or `reports`."""
+    """Of what: `users`, `scans`, `products`, `reports` or `audit`."""
     format: Global___ExportFormat.ValueType
     """As what; CSV unless said otherwise."""
     factory_id: _builtins.str

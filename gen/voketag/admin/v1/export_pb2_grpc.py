@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ExportServiceStub:
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """
@@ -66,7 +66,7 @@ class ExportServiceStub:
 
 
 class ExportServiceServicer:
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """
@@ -161,7 +161,7 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService:
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExportServiceStub:
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """
@@ -73,7 +73,7 @@ class ExportServiceStub:
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """
@@ -114,7 +114,7 @@ class ExportServiceAsyncStub(ExportServiceStub):
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Users, scans, products and reports of fraud as CSV, JSON Lines or XLSX. Admins and auditors export everything;
+    """Users, scans, products, reports of fraud and the audit log as CSV, JSON Lines or XLSX. Admins and auditors export everything;
     managers of a factory its scans and products. Contacts of who reported are exported by admins alone. In CSV and XLSX a
     cell that a spreadsheet would take for a formula gets an apostrophe before it. Who exported what is audited.
     """
