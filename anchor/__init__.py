@@ -2,7 +2,8 @@
 
 Called by: factory (SubmitRoot, BatchSubmitRoots, WatchFinality), scan (SubmitRoot), admin (freeze, retry, status,
 lists), anyone (anchors, proofs, what the chain says of them).
-Owns: the schema `anchor`: submissions, trees, tiles, transactions, attempts, lease, control, idempotency, audit.
+Owns: the schema `anchor`: submissions, trees, tiles, stamps, transactions, attempts, lease, control, idempotency,
+audit.
 Holds: its service key, its database password and the URL of a node to read from; the submitter process alone also the
-chain key.
+chain key, the stamper the URL of its time-stamp authority.
 """

@@ -1,10 +1,10 @@
-"""`python -m anchor [serve | submit | migrate | deploy]`."""
+"""`python -m anchor [serve | submit | stamp | migrate | deploy]`."""
 
 import sys
 
 import uvloop
 
-from anchor.config import DeploySettings, ServeSettings, SubmitSettings
+from anchor.config import DeploySettings, ServeSettings, StampSettings, SubmitSettings
 from anchor.store import MIGRATIONS
 from mesh.config import OwnerSettings, load
 from mesh.migrate import migrate_as_owner
@@ -29,6 +29,14 @@ async def submit(_index: int) -> None:
     await run_submitter(settings)
 
 
+async def stamp(_index: int) -> None:
+    """The stamper."""
+    from anchor.stamping import stamp as run_stamper
+
+    configure(settings := load(StampSettings), "anchor")
+    await run_stamper(settings)
+
+
 def deploy() -> None:
     """Deploys the contract, unless it stands."""
     from anchor.assembly import deploy as run_deployer
@@ -44,6 +52,8 @@ def main() -> None:
             run(load(ServeSettings).processes, serve)
         case ["submit"]:
             run(1, submit)
+        case ["stamp"]:
+            run(1, stamp)
         case ["migrate"]:
             uvloop.run(migrate_as_owner(load(OwnerSettings), schema="anchor", folder=MIGRATIONS))
         case ["deploy"]:

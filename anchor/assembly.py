@@ -13,7 +13,7 @@ from eth_utils.address import to_checksum_address
 from prometheus_client import REGISTRY
 
 from anchor.chain import Chain, ChainError, ChainMismatchError, ChainUnavailableError
-from anchor.config import DeploySettings, NodeSettings, SubmitSettings, TargetSettings
+from anchor.config import DeploySettings, NodeSettings, SubmitSettings
 from anchor.contract import Deployment, anchor_registry
 from anchor.delivery import Delivery, DeliveryPolicy
 from anchor.deployment import Deployer
@@ -24,9 +24,7 @@ from anchor.metrics import Metrics
 from anchor.remote_signer import RemoteSigner
 from anchor.signer import Signer, SignerError, from_key_file
 from anchor.submitter import Submitter
-from anchor.target import Policy
-from anchor.target_journal import TargetJournal
-from anchor.window import WindowPolicy, Windows
+from anchor.window import Windows
 from mesh.clock import new_id
 from mesh.database import connect
 from mesh.telemetry import serve_metrics
@@ -68,7 +66,7 @@ async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: 
     policy = DeliveryPolicy(confirmations, settings.resend_after_seconds, int(settings.max_fee_gwei * GWEI))
     submitter = Submitter(
         journal=journal,
-        windows=windows_of(journal, settings),
+        windows=Windows.under(settings.policy, journal, settings.window_seconds, settings.window_roots),
         chain=chain,
         address=signer.address,
         deliver=partial(Delivery, journal=journal, chain=chain, signer=signer, policy=policy, metrics=metrics),
@@ -79,14 +77,6 @@ async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: 
         await submitter.run(Lease(journal, new_id(), settings.lease_seconds), stop)
     finally:
         await pool.close()
-
-
-def windows_of(journal: TargetJournal, settings: TargetSettings) -> Windows:
-    """The windows as the settings of every target's process want them."""
-    targets = Policy.parse(settings.policy)
-    if journal.target not in targets.targets:
-        log.warning("not in the policy: no new tree comes here", target=journal.target, policy=settings.policy)
-    return Windows(journal, WindowPolicy(settings.window_seconds, settings.window_roots, targets=targets))
 
 
 def deploy(settings: DeploySettings) -> str:

@@ -3,16 +3,15 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from anchor.target import TargetUnavailableError
+
 
 class ChainError(Exception):
     """A chain did not do what it was asked."""
 
 
-class ChainUnavailableError(ChainError):
+class ChainUnavailableError(ChainError, TargetUnavailableError):
     """No usable answer came: try again later. What was sent may have arrived."""
-
-    kind = "unavailable"
-    """As the metric voketag_anchor_faults_total calls it."""
 
 
 class ChainContradictedError(ChainUnavailableError):

@@ -94,6 +94,22 @@ class SubmitSettings(TargetSettings, NodeSettings):
         return text
 
 
+class StampSettings(TargetSettings):
+    """The stamper: one time-stamp authority."""
+
+    target: str = Field(default="tsa", description="the authority's name among the targets")
+    tsa_url: SecretStr = Field(description="RFC 3161 over HTTP; may hold a provider's key")
+    tsa_certificates: Path = Field(description="PEM: the authority's certificate, or those that it leads to")
+    tsa_timeout_seconds: float = Field(default=10.0, gt=0)
+
+    @field_validator("target")
+    @classmethod
+    def _is_authority(cls, name: str) -> str:
+        if not AUTHORITY.fullmatch(name):
+            raise ValueError("is not `tsa`, or `tsa-` and more: the name of a time-stamp authority")
+        return name
+
+
 class DeploySettings(NodeSettings, LogSettings):
     """Deploying the contract."""
 

@@ -6,6 +6,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2 as pb
 
+from anchor.evidence import Evidence
 from anchor.freeze import Freeze
 from anchor.listing import Filter
 from anchor.registration import Registration, Signed
@@ -99,6 +100,15 @@ def from_finding(anchor: Anchor, proof: Proof | None, location: Location | None)
         location=_from_location(location) if location else None,
         agrees=location == anchor.location,
     )
+
+
+def from_evidence(evidence: Evidence) -> pb.Evidence:
+    """What a target has as the contract shows it."""
+    if isinstance(evidence.proof, Location):
+        return pb.Evidence(target=evidence.target, location=_from_location(evidence.proof))
+    message = pb.Evidence(target=evidence.target, time_stamp=pb.TimeStamp(response=evidence.proof.response))
+    message.time_stamp.time.FromDatetime(evidence.proof.time)
+    return message
 
 
 def to_hash(text: str) -> bytes:

@@ -10,6 +10,7 @@ from voketag.anchor.v1 import anchor_pb2_grpc
 
 from anchor.convert import (
     from_anchor,
+    from_evidence,
     from_finding,
     from_freeze,
     from_outcome,
@@ -108,8 +109,12 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     async def GetProof(self, request: pb.GetProofRequest, context: Any) -> pb.GetProofResponse:
         """The inclusion proof of a root in its anchored root."""
         anchor = await self._find(request.batch_id)
-        proof = await self._proofs.of(anchor)
-        return pb.GetProofResponse(anchor=from_anchor(anchor), proof=from_proof(proof) if proof else None)
+        proof, evidence = await self._proofs.of(anchor), await self._store.evidence(anchor)
+        return pb.GetProofResponse(
+            anchor=from_anchor(anchor),
+            proof=from_proof(proof) if proof else None,
+            evidence=map(from_evidence, evidence),
+        )
 
     async def VerifyProof(self, request: pb.VerifyProofRequest, context: Any) -> pb.VerifyProofResponse:
         """Whether a proof holds."""

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from anchor.evidence import Evidence, TimeStamp
 from anchor.freeze import Freeze
 from anchor.registration import Registration, Signed
 from anchor.status import Backlog, ChainAccount, Status
@@ -281,6 +282,14 @@ class Store:
             row = await self._queries.find_contract(self._pool, tree_id=tree_id)
         return (row["chain_id"], row["contract"]) if row else None
 
+    async def evidence(self, anchor: Anchor) -> list[Evidence]:
+        """All that proves a final anchor, in the order of its policy; nothing while it is not final."""
+        if anchor.leaf is None or anchor.progress is not Progress.FINAL:
+            return []
+        with reached():
+            rows = self._queries.evidence_of(self._pool, tree_id=anchor.leaf.tree_id)
+            return [_evidence(row) async for row in rows]
+
     async def final_after(self, position: int, limit: int) -> list[tuple[int, Anchor]]:
         """Anchors that became final after a position, with theirs, in order; they may end before the last one does."""
         with reached():
@@ -316,6 +325,12 @@ def _anchor(row: Any) -> Anchor:
         location=_location(row),
         final_time=row["final_at"],
     )
+
+
+def _evidence(row: Any) -> Evidence:
+    if (location := _location(row)) is not None:
+        return Evidence(row["target"], location)
+    return Evidence(row["target"], TimeStamp(row["evidence"], row["stamped_at"]))
 
 
 def _location(row: Any) -> Location | None:

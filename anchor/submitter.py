@@ -2,23 +2,19 @@
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 
 import structlog
 
-from anchor.chain import Chain, ChainUnavailableError, OutOfFundsError, TransactionRefusedError
+from anchor.chain import Chain, OutOfFundsError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal
 from anchor.lease import Lease
 from anchor.metrics import Metrics
-from anchor.target_journal import LeaseLostError
+from anchor.rounds import Rounds
 from anchor.transaction import State, Transaction
 from anchor.window import Windows
-from mesh.database import GONE
 
 log = structlog.get_logger()
-MOST_SECONDS = 15.0
-"""Longest pause between tries while the chain is away."""
 OPEN = 64
 """Transactions looked at in one round."""
 
@@ -50,34 +46,10 @@ class Submitter:
     async def run(self, lease: Lease, stop: asyncio.Event) -> None:
         """Works whenever the lease is free, until `stop`. Raises ChainMismatchError."""
 
-        async def work(fence: int) -> None:
-            self._metrics.leading.set(1)
-            log.info("leading", fence=fence)
-            await self._work(fence, stop)
+        async def round_(fence: int) -> bool:
+            return await self.round(fence, self._deliver(fence=fence))
 
-        while not stop.is_set():
-            try:
-                await lease.holding(work)
-            except LeaseLostError as error:
-                log.warning("the lease is lost", error=str(error))
-            except GONE as error:
-                log.warning("PostgreSQL is away", error=repr(error))
-            finally:
-                self._metrics.leading.set(0)
-            await pause(stop, lease.seconds / 3)
-
-    async def _work(self, fence: int, stop: asyncio.Event) -> None:
-        delivery = self._deliver(fence=fence)
-        delay = self._poll
-        while not stop.is_set():
-            try:
-                smooth = await self.round(fence, delivery)
-            except ChainUnavailableError as error:
-                log.warning("chain or signer are away", error=str(error), retry_seconds=delay)
-                self._metrics.faults.labels(error.kind).inc()
-                smooth = False
-            delay = self._poll if smooth else min(delay * 2, max(self._poll, MOST_SECONDS))
-            await pause(stop, delay)
+        await Rounds(round_, self._metrics, self._poll).run(lease, stop)
 
     async def round(self, fence: int, delivery: Delivery) -> bool:
         """Looks once at everything that is not final; False when the node refused a transaction."""
@@ -129,10 +101,3 @@ class Submitter:
         self._metrics.faults.labels("displaced").inc()
         async with self._journal.writing(fence) as writing:
             await writing.displaced(transaction)
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Waits, but not longer than until `stop`."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await stop.wait()

@@ -12,7 +12,7 @@ _POLICY = re.compile(r"(all|any|[1-9][0-9]? of)((?: [a-z][a-z0-9-]{0,31})+)")
 
 
 class TargetUnavailableError(Exception):
-    """No usable answer came: try again later. What was sent may have arrived."""
+    """No usable answer came: try again later."""
 
     kind = "unavailable"
     """As the metric voketag_anchor_faults_total calls it."""

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+import structlog
+
 from anchor.submission import Submission
 from anchor.target import Policy
 from anchor.target_journal import TargetJournal, Waiting
 from trust.canonical import anchor_leaf
 from trust.merkle import leaf_hash
 from trust.tiles import Tile, TileBuilder
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,14 @@ class Windows:
     def __init__(self, journal: TargetJournal, policy: WindowPolicy) -> None:
         self._journal = journal
         self._policy = policy
+
+    @classmethod
+    def under(cls, policy: str, journal: TargetJournal, seconds: float, roots: int) -> "Windows":
+        """As the settings say, which have to be the same in the processes of all targets."""
+        targets = Policy.parse(policy)
+        if journal.target not in targets.targets:
+            log.warning("not in the policy: no new tree comes here", target=journal.target, policy=policy)
+        return cls(journal, WindowPolicy(seconds, roots, targets=targets))
 
     async def waiting(self) -> Waiting | None:
         """What the next window would take; None when nothing is pending."""

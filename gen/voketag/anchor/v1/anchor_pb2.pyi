@@ -460,6 +460,7 @@ class GetProofResponse(_message.Message):
 
     ANCHOR_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def anchor(self) -> Global___Anchor:
         """The anchor."""
@@ -468,19 +469,90 @@ class GetProofResponse(_message.Message):
     def proof(self) -> Global___AnchorProof:
         """The proof; absent while the anchor is PENDING."""
 
+    @_builtins.property
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """All that shows when the anchored root was there: one for each target that has it for good, in the order of the policy.
+        Empty until the anchor is FINAL; more may come later.
+        """
+
     def __init__(
         self,
         *,
         anchor: Global___Anchor | None = ...,
         proof: Global___AnchorProof | None = ...,
+        evidence: _abc.Iterable[Global___Evidence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "proof", b"proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "evidence", b"evidence", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetProofResponse: _TypeAlias = GetProofResponse  # noqa: Y015
+
+@_typing.final
+class Evidence(_message.Message):
+    """What a target has of an anchored root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    LOCATION_FIELD_NUMBER: _builtins.int
+    TIME_STAMP_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """The target's name in the policy."""
+    @_builtins.property
+    def location(self) -> Global___ChainLocation:
+        """Where it stands on a chain."""
+
+    @_builtins.property
+    def time_stamp(self) -> Global___TimeStamp:
+        """That an authority had it at some time."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        location: Global___ChainLocation | None = ...,
+        time_stamp: Global___TimeStamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "proof", b"proof", "time_stamp", b"time_stamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "proof", b"proof", "target", b"target", "time_stamp", b"time_stamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_proof: _TypeAlias = _typing.Literal["location", "time_stamp"]  # noqa: Y015
+    _WhichOneofArgType_proof: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_proof) -> _WhichOneofReturnType_proof | None: ...
+
+Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
+
+@_typing.final
+class TimeStamp(_message.Message):
+    """A time stamp of RFC 3161 over the 32 bytes of an anchored root, by SHA-256."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    response: _builtins.bytes
+    """The authority's answer, a TimeStampResp in DER, its certificates included."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The time that is in it."""
+
+    def __init__(
+        self,
+        *,
+        response: _builtins.bytes = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeStamp: _TypeAlias = TimeStamp  # noqa: Y015
 
 @_typing.final
 class BatchSubmitRootsRequest(_message.Message):
