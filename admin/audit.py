@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 
 from admin.store import Store
@@ -17,6 +18,8 @@ from trust.tiles import ENTRIES
 
 PAGE_SIZE = 100
 STRETCH = 4 * ENTRIES
+MOST_BYTES = 1 << 20
+"""Of details in a page, and of an export's piece: a detail itself has 64 KiB at most, a message 4 MiB."""
 LAST_TIME = datetime.max.replace(tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
 
@@ -60,6 +63,12 @@ def entry_of(row: Mapping[str, Any]) -> AuditEntry:
     return AuditEntry(**columns)
 
 
+def _fitting(found: Sequence[Numbered]) -> int:
+    """How many of them fit into a page; one at least."""
+    sizes = accumulate(len(each.entry.detail.encode()) for each in found)
+    return max(1, sum(size <= MOST_BYTES for size in sizes))
+
+
 class AuditLog:
     """Reads the log. All raise DependencyUnavailable."""
 
@@ -84,6 +93,7 @@ class AuditLog:
                 connection, before_at=before[0], before_number=before[1], page_size=size + 1, **values
             )
             found = [Numbered(row["number"], entry_of(row)) async for row in rows]
+        size = min(size, _fitting(found))
         if len(found) <= size:
             return found, ""
         last = found[size - 1]
@@ -106,9 +116,14 @@ class AuditLog:
             size = (await self._ledger.standing(connection)).size
         while first < size:
             stop = min(size, (first // STRETCH + 1) * STRETCH)
-            lines = await self._lines(wanted, first, stop)
-            if lines:
-                yield "".join(f"{line}\n" for line in lines).encode()
+            piece = bytearray()
+            for line in await self._lines(wanted, first, stop):
+                piece += line.encode() + b"\n"
+                if len(piece) > MOST_BYTES:
+                    yield bytes(piece)
+                    piece.clear()
+            if piece:
+                yield bytes(piece)
             first = stop
 
     async def keys(self) -> tuple[str, Sequence[str]]:

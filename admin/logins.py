@@ -51,7 +51,7 @@ class Logins:
                 raise LoginRefused
             user = User(**dict(proved))
             await self._factors.check(connection, user.user_id, code)
-            set_caller(Principal("user", str(user.user_id)))
+            set_caller(Principal("user", str(user.user_id), roles=frozenset({user.role})))
             if newer is not None:
                 await self._store.sql.set_password(connection, user_id=user.user_id, password_hash=newer)
             tokens = await self._sessions.open(connection, user)

@@ -115,7 +115,7 @@ class Resets:
             used = await self._store.sql.use_reset(connection, token_hash=hashed, now=self._clock.now())
             if used is None:
                 raise ResetInvalid
-            set_caller(Principal("user", str(used["user_id"])))
+            set_caller(Principal("user", str(used["user_id"]), roles=frozenset({used["role"]})))
             await write_password(connection, self._store, used["user_id"], phc, self._clock)
 
 
@@ -124,4 +124,5 @@ async def write_password(connection: Connection, store: Store, user_id: UUID, ph
     await store.sql.set_password(connection, user_id=user_id, password_hash=phc)
     await store.sql.end_sessions(connection, user_id=user_id, now=clock.now())
     await store.sql.drop_resets(connection, user_id=user_id)
-    await audit.record(connection, resource=f"user/{user_id}", request_id=None, detail={"password": "changed"})
+    detail = {"password": audit.change(audit.MASKED, audit.MASKED)}
+    await audit.record(connection, resource=f"user/{user_id}", request_id=None, detail=detail)

@@ -52,7 +52,7 @@ class SecondFactors:
         async with self._store.transaction() as connection:
             if await self._store.sql.enrol_factor(connection, user_id=user_id, nonce=nonce) is None:
                 raise SecondFactorConflict(state="a")
-            await _record(connection, user_id, "enrolled")
+            await _record(connection, user_id, "off", "enrolled")
         secret = base64.b32encode(self._secret(nonce)).decode()
         return secret, f"otpauth://totp/VokeTag:{quote(email)}?secret={secret}&issuer=VokeTag"
 
@@ -68,7 +68,7 @@ class SecondFactors:
                 raise LoginRefused
             hashes = [recovery_hash(code) for code in codes]
             await self._store.sql.confirm_factor(connection, user_id=user_id, step=step, recovery=hashes)
-            await _record(connection, user_id, "on")
+            await _record(connection, user_id, "enrolled", "on")
         return [f"{code[:4]}-{code[4:8]}-{code[8:12]}-{code[12:]}" for code in codes]
 
     async def remove(self, user_id: UUID, code: str) -> None:
@@ -78,7 +78,7 @@ class SecondFactors:
                 raise SecondFactorConflict(state="no")
             await self.check(connection, user_id, code)
             await self._store.sql.drop_factor(connection, user_id=user_id)
-            await _record(connection, user_id, "off")
+            await _record(connection, user_id, "on", "off")
 
     async def check(self, connection: Connection, user_id: UUID, code: str) -> None:
         """Uses a code up, where one is needed. Raises SecondFactorRequired without one, LoginRefused at a wrong one."""
@@ -106,5 +106,6 @@ class SecondFactors:
         return hmac.digest(self._root, b"voketag/second-factor/v1" + nonce, "sha256")[:SECRET_BYTES]
 
 
-async def _record(connection: Connection, user_id: UUID, state: str) -> None:
-    await audit.record(connection, resource=f"user/{user_id}", request_id=None, detail={"second_factor": state})
+async def _record(connection: Connection, user_id: UUID, before: str, after: str) -> None:
+    detail = {"second_factor": audit.change(before, after)}
+    await audit.record(connection, resource=f"user/{user_id}", request_id=None, detail=detail)

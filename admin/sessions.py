@@ -71,7 +71,8 @@ class Sessions:
             expires_at=now + LIFETIME,
             address_prefix=address(),
         )
-        await audit.record(connection, resource=f"session/{session_id}", request_id=None, detail={})
+        detail: dict[str, object] = {"user_id": user.user_id, "expires_at": now + LIFETIME}
+        await audit.record(connection, resource=f"session/{session_id}", request_id=None, detail=detail)
         return await self._issue(connection, session_id, user, now + LIFETIME)
 
     async def refresh(self, token: str) -> Tokens:
@@ -91,12 +92,13 @@ class Sessions:
         """Ends the session of a refresh token, used or not; of an unknown one there is nothing to end."""
         async with self._store.transaction() as connection:
             session_id = await self._store.sql.select_token_session(connection, token_hash=token_hash(token))
-            user_id = session_id and await self._end(connection, session_id)
-            if user_id is None:
+            owner = session_id and await self._end(connection, session_id)
+            if owner is None:
                 audit.replayed()
                 return
-            set_caller(Principal("user", str(user_id)))
-            await audit.record(connection, resource=f"session/{session_id}", request_id=None, detail={})
+            set_caller(owner)
+            detail = {"state": audit.change("open", "ended")}
+            await audit.record(connection, resource=f"session/{session_id}", request_id=None, detail=detail)
 
     async def _carry_on(self, connection: Connection, session_id: UUID) -> Tokens | None:
         row = await self._store.sql.lock_session(connection, session_id=session_id, now=self._clock.now())
@@ -108,18 +110,16 @@ class Sessions:
 
     async def _end_stolen(self, connection: Connection, hashed: bytes) -> None:
         session_id = await self._store.sql.select_token_session(connection, token_hash=hashed)
-        user_id = session_id and await self._end(connection, session_id)
-        if user_id:
+        owner = session_id and await self._end(connection, session_id)
+        if owner:
             log.warning("a used refresh token came again; its session ended", session_id=str(session_id))
-            set_caller(Principal("user", str(user_id)))
-            detail = {"ended": "a used refresh token came again"}
+            set_caller(owner)
+            detail = {"state": audit.change("open", "ended"), "why": "a used refresh token came again"}
             await audit.record(connection, resource=f"session/{session_id}", request_id=None, detail=detail)
 
-    async def _end(self, connection: Connection, session_id: UUID) -> UUID | None:
-        user_id: UUID | None = await self._store.sql.end_session(
-            connection, session_id=session_id, now=self._clock.now()
-        )
-        return user_id
+    async def _end(self, connection: Connection, session_id: UUID) -> Principal | None:
+        row = await self._store.sql.end_session(connection, session_id=session_id, now=self._clock.now())
+        return row and Principal("user", str(row["user_id"]), roles=frozenset({row["role"]}))
 
     async def _issue(self, connection: Connection, session_id: UUID, user: User, expires_at: datetime) -> Tokens:
         refresh = base64.urlsafe_b64encode(self._random(TOKEN_BYTES)).rstrip(b"=").decode()

@@ -183,7 +183,9 @@ class Users:
             await self._store.sql.drop_resets(connection, user_id=user.user_id)
         # What is forgotten must not live on in the audit.
         told = {"state"} if new.state == DELETED else changed
-        await _record(connection, user, request_id, {field: [before[field], after[field]] for field in sorted(told)})
+        await _record(
+            connection, user, request_id, {field: audit.change(before[field], after[field]) for field in sorted(told)}
+        )
         return user
 
     async def _user(self, connection: Connection, user_id: UUID) -> User:

@@ -220,7 +220,7 @@ class Store:
                 await self._queries.hurry(connection, submission_ids=[anchor.submission_id])
                 if anchor.leaf is not None:
                     await self._queries.retry_transaction(connection, tree_id=anchor.leaf.tree_id)
-                resource, detail = f"anchor/{subject_id}", {"state": anchor.progress.name}
+                resource, detail = f"anchor/{subject_id}", {"hurried": anchor.progress.name}
                 await audit.record(connection, resource=resource, request_id=key.request_id, detail=detail)
                 return anchor
 
@@ -235,8 +235,9 @@ class Store:
             async with self._pool.acquire() as connection, connection.transaction():
                 if await idempotency.claim(connection, key, self._new_id()) is not None:
                     return _freeze(await self._queries.read_freeze(connection))
+                before = await self._queries.lock_freeze(connection)
                 row = await self._queries.set_freeze(connection, frozen=frozen, why=why)
-                detail = {"frozen": frozen, "why": why}
+                detail = {name: audit.change(before[name], row[name]) for name in ("frozen", "why")}
                 await audit.record(connection, resource="anchoring/all", request_id=key.request_id, detail=detail)
                 return _freeze(row)
 

@@ -78,7 +78,7 @@ class Accounts:
             if first is not None:
                 return to_factory(await self._store.sql.select_factory(connection, factory_id=first))
             factory = to_factory(await self._store.sql.insert_factory(connection, factory_id=new, name=name))
-            await _record(connection, request, new, {"name": [None, name]})
+            await _record(connection, request, new, {"name": name})
             return factory
 
     async def get(self, actor: Principal, factory_id: UUID) -> Factory:
@@ -113,7 +113,9 @@ class Accounts:
             new = replace(old, **changes)
             check_factory(new.name, new.markets)
             before, after = asdict(old), asdict(new)
-            changed = {field: [before[field], after[field]] for field in before if before[field] != after[field]}
+            changed = {
+                field: audit.change(before[field], after[field]) for field in before if before[field] != after[field]
+            }
             if not changed:
                 audit.replayed()
                 return old

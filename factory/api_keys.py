@@ -82,7 +82,10 @@ class ApiKeys:
             replaced, key = _to_key(row), await self._issue(connection, old.factory_id, new)
             detail = {"factory_id": key.factory_id, "prefix": key.prefix, "replaces": key_id}
             await _record(connection, request, key, detail)
-            changed = {"successor_id": [None, new], "expires_at": [old.expires_at, replaced.expires_at]}
+            changed = {
+                "successor_id": audit.change(None, new),
+                "expires_at": audit.change(old.expires_at, replaced.expires_at),
+            }
             await _record(connection, request, replaced, changed)
             return key, self._text(new), replaced
 
@@ -97,7 +100,8 @@ class ApiKeys:
                 audit.replayed()
                 return key
             revoked = _to_key(row)
-            changed = {"factory_id": key.factory_id, "prefix": key.prefix, "revoked_at": [None, revoked.revoked_at]}
+            ended = audit.change(None, revoked.revoked_at)
+            changed = {"factory_id": key.factory_id, "prefix": key.prefix, "revoked_at": ended}
             await _record(connection, request, revoked, changed)
             return revoked
 

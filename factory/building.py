@@ -122,9 +122,10 @@ class Building:
             batch = await self._store.batch(connection, factory_id, batch_id, lock=True)
             if batch.state not in {BatchState.PENDING, BatchState.PROCESSING, BatchState.ANCHORING}:
                 return
+            state = audit.change(batch.state, BatchState.FAILED)
             batch = await self._store.set_state(connection, batch, BatchState.FAILED, failure=reason[:500])
             await self._outbox.publish(connection, [batch_failed(batch)])
-            detail = {"state": BatchState.FAILED, "job": job.name, "attempt": job.attempt}
+            detail = {"state": state, "job": job.name, "attempt": job.attempt}
             await audit.record(connection, resource=f"batch/{batch.batch_id}", request_id=None, detail=detail)
         self._changes.announce(batch.batch_id)
 

@@ -279,9 +279,14 @@ class _Session:
             raise SequenceConflict(first_row=self._next_row, next_row=batch.next_row)
         if not batch.issued_count:
             raise BatchEmpty
+        before = batch.state
         batch = await self._store.order_import(connection, batch)
         await order_build(self._store, self._imports.jobs, connection, batch)
-        detail = {"state": batch.state, "product_count": batch.product_count, "refused_count": batch.refused_count}
+        detail = {
+            "state": audit.change(before, batch.state),
+            "product_count": batch.product_count,
+            "refused_count": batch.refused_count,
+        }
         resource = f"batch/{batch.batch_id}"
         await audit.record(connection, resource=resource, request_id=self._request_id, detail=detail)
         return batch

@@ -152,7 +152,8 @@ class Orders:
             batch = await self._store.batch(connection, factory_id, batch_id, lock=True)
             if await idempotency.claim(connection, request, batch_id) is not None:
                 return batch
-            detail = {"from": batch.state, "state": BatchState.CANCELLED, "issued_count": batch.issued_count}
+            state = audit.change(batch.state, BatchState.CANCELLED)
+            detail = {"state": state, "issued_count": batch.issued_count}
             batch = await self._store.set_state(connection, batch, BatchState.CANCELLED)
             resource = f"batch/{batch_id}"
             await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)

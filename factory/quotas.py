@@ -74,7 +74,10 @@ class Quotas:
             if await idempotency.claim(connection, request, factory_id) is None:
                 before = await self._store.sql.lock_quota(connection, factory_id=factory_id)
                 await self._store.sql.set_quota(connection, factory_id=factory_id, **own)
-                resource, detail = f"factory/{factory_id}", {name: [before[name], own[name]] for name in own}
+                resource, detail = (
+                    f"factory/{factory_id}",
+                    {name: audit.change(before[name], own[name]) for name in own},
+                )
                 await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)
             return (await self._usage(connection, factory_id)).quota
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,10 @@ def _named_errors() -> Iterator[None]:
 
 
 def to_batch(row: Any) -> Batch:
-    """A batch out of its row."""
-    columns = dict(row)
-    place = [columns.pop(name) for name in ("chain_id", "contract", "transaction", "block_number")]
+    """A batch out of its row, which may have columns that this code knows nothing of."""
+    place = [row[name] for name in ("chain_id", "contract", "transaction", "block_number")]
     anchor = None if place[0] is None else BatchAnchor(*place)
+    columns = {field.name: row[field.name] for field in fields(Batch) if field.name != "anchor"}
     return Batch(**{**columns, "state": BatchState(columns["state"])}, anchor=anchor)
 
 

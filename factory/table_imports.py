@@ -134,7 +134,8 @@ class TableImports:
             if batch.state is not BatchState.RECEIVING or batch.writer != opened.writer:
                 return
             await store.set_state(connection, batch, BatchState.CANCELLED)
-            detail = {"from": batch.state, "state": BatchState.CANCELLED, "issued_count": batch.issued_count}
+            state = audit.change(batch.state, BatchState.CANCELLED)
+            detail = {"state": state, "issued_count": batch.issued_count}
             resource = f"batch/{batch.batch_id}"
             await audit.record(connection, resource=resource, request_id=order.request.request_id, detail=detail)
         self._imports.changes.announce(opened.batch_id)

@@ -143,13 +143,13 @@ class Webhooks:
     async def rotate(self, factory_id: UUID, request: RequestKey, endpoint_id: UUID) -> tuple[Endpoint, str]:
         """The endpoint with its new secret. Raises EndpointNotFound, RequestIdReused."""
         async with self._store.transaction(factory_id) as connection:
-            await self._endpoint(connection, factory_id, endpoint_id)
+            before = await self._endpoint(connection, factory_id, endpoint_id)
             if await idempotency.claim(connection, request, endpoint_id) is not None:
                 return self._shown(await self._endpoint(connection, factory_id, endpoint_id))
             row = await self._store.sql.rotate_endpoint(
                 connection, factory_id=factory_id, endpoint_id=endpoint_id, retired_at=self._clock.now()
             )
-            resource, detail = f"endpoint/{endpoint_id}", {"version": row["version"]}
+            resource, detail = f"endpoint/{endpoint_id}", {"version": audit.change(before.version, row["version"])}
             await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)
             return self._shown(self._to_endpoint(row))
 
@@ -166,7 +166,7 @@ class Webhooks:
             if row is None:
                 audit.replayed()
                 return await self._endpoint(connection, factory_id, endpoint_id)
-            resource, detail = f"endpoint/{endpoint_id}", {"disable_reason": "REQUESTED"}
+            resource, detail = f"endpoint/{endpoint_id}", {"disable_reason": audit.change("", "REQUESTED")}
             await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)
             return self._to_endpoint(row)
 

@@ -44,7 +44,7 @@ class RiskWeights:
                 connection, factory_id=factory_id, weights=None if kept is None else orjson.dumps(kept).decode()
             )
             before = row["risk_weights"] and orjson.loads(row["risk_weights"])
-            resource, detail = f"factory/{factory_id}", {"risk_weights": [before, kept]}
+            resource, detail = f"factory/{factory_id}", {"risk_weights": audit.change(before, kept)}
             await audit.record(connection, resource=resource, request_id=request.request_id, detail=detail)
         return None if weights is None else (str(version), weights)
 

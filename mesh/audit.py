@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
+from hashlib import sha256
 from uuid import UUID
 
 from mesh.clock import new_id
@@ -14,6 +15,17 @@ INSERT INTO audit
   (audit_id, at, actor_kind, actor_id, actor_role, method, resource, request_id, address_prefix, detail)
 VALUES ($1, now(), $2, $3, $4, $5, $6, $7, $8, $9)
 """
+
+
+MASKED = "***"
+"""What stands in an audit row for a secret, before and after."""
+MOST_DETAIL = 65_536
+"""Bytes of a detail; of a longer one the row has size and hash."""
+
+
+def change(before: object, after: object) -> dict[str, object]:
+    """What a row says of a field that had a value, under the field's name."""
+    return {"before": before, "after": after}
 
 
 class Ledger:
@@ -45,8 +57,9 @@ def entry(
 ) -> tuple[object, ...]:
     """The values of the audit row but `at`, in the order of INSERT, for a store's own statement.
 
-    `resource` is `kind/id`; `detail` holds the changed fields and never a secret; `anonymous` leaves out where the call
-    came from. Outside of calls the actor is the worker itself. Call `settled` when the row is committed.
+    `resource` is `kind/id`; `detail` holds the changed fields, each a `change`, or the new values of what was not
+    there, and never a secret; `anonymous` leaves out where the call came from. Outside of calls the actor is the worker
+    itself. Call `settled` when the row is committed.
     """
     ledger = _call.get()
     actor = caller()
@@ -54,7 +67,14 @@ def entry(
     kind = actor.kind if ledger else "worker"
     place = "" if anonymous else address()
     role = ",".join(sorted(actor.roles))
-    return (new_id(), kind, actor.id, role, method, resource, request_id, place, json.dumps(detail, default=str))
+    return (new_id(), kind, actor.id, role, method, resource, request_id, place, _text(detail))
+
+
+def _text(detail: Mapping[str, object]) -> str:
+    text = json.dumps(detail, default=str)
+    if len(text) <= MOST_DETAIL:
+        return text
+    return json.dumps({"bytes": len(text), "sha256": sha256(text.encode()).hexdigest()})
 
 
 def settled() -> None:

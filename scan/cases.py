@@ -69,7 +69,7 @@ class Cases:
                 raise CaseNotFound(case_id=case_id)
             if await idempotency.claim(connection, key, case_id) is None:
                 before = await self._store.set_case_state(connection, case_id, state=state, note=note)
-                detail = {"from": before, "to": state, "note": note}
+                detail = {"state": audit.change(before, state), "note": note}
                 await audit.record(
                     connection, resource=f"fraud_case/{case_id}", request_id=key.request_id, detail=detail
                 )

@@ -82,7 +82,9 @@ class Rulings:
             raise RulingNotFound(subject=subject)
         columns = {"kind": kind, "subject": subject, "lifts": wanted.lifts, "note": wanted.note}
         made = await sql.insert_ruling(connection, ruling_id=ruling_id, ruled_by=wanted.ruled_by, **columns)
-        detail = {**columns, "ruling_id": ruling_id, "ruled_by": wanted.ruled_by}
+        before = standing and str(standing["ruling_id"])
+        in_force = audit.change(before, None if wanted.lifts else ruling_id)
+        detail = {**columns, "ruling": in_force, "ruling_id": ruling_id, "ruled_by": wanted.ruled_by}
         await audit.record(connection, resource=subject, request_id=request.request_id, detail=detail)
         return _ruling(made)
 

@@ -21,9 +21,11 @@ SELECT s.expires_at, u.user_id, u.email, u.name, u.role, u.factory_id, u.state, 
 FROM sessions s JOIN users u USING (user_id)
 WHERE session_id = :session_id AND ended_at IS NULL AND expires_at > :now AND u.state = 'active' FOR UPDATE OF s;
 
--- name: end_session(session_id, now)$
+-- name: end_session(session_id, now)^
 -- Whose session it was; no row when it had ended.
-UPDATE sessions SET ended_at = :now WHERE session_id = :session_id AND ended_at IS NULL RETURNING user_id;
+UPDATE sessions SET ended_at = :now FROM users
+WHERE session_id = :session_id AND ended_at IS NULL AND users.user_id = sessions.user_id
+RETURNING users.user_id, users.role;
 
 -- name: end_sessions(user_id, now)!
 -- All sessions of a person.

@@ -69,7 +69,7 @@ WHERE token_hash = :token_hash AND expires_at > :now AND state = 'active';
 -- Of several at once one gets the row: the others wait for it and find none. A disabled person's token stays unused.
 DELETE FROM password_resets r USING users u
 WHERE token_hash = :token_hash AND expires_at > :now AND u.user_id = r.user_id AND u.state = 'active'
-RETURNING r.user_id;
+RETURNING r.user_id, u.role;
 
 -- name: drop_resets(user_id)!
 -- A password that was set takes the other tokens with it.

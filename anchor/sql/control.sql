@@ -6,6 +6,10 @@ SELECT frozen, why, changed_at FROM control;
 -- The submitter asks before it closes a window, signs or sends.
 SELECT frozen FROM control;
 
+-- name: lock_freeze()^
+-- What was so before the change, for the audit; held for the transaction.
+SELECT frozen, why FROM control FOR UPDATE;
+
 -- name: set_freeze(frozen, why)^
 -- Freezes or goes on; the time is that of the change, so that doing it twice changes no time.
 UPDATE control SET frozen = :frozen, why = :why,

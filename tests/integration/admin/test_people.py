@@ -180,7 +180,7 @@ async def test_the_forgotten_leave_no_trace_but_their_id(ground: Ground, door: D
         assert [row["method"].split("/")[-1] for row in kept] == [
             *("CreateUser", "ResetPassword", "UpdateUser", "DeleteUser")
         ]
-        assert json.loads(kept[-1]["detail"]) == {"state": ["active", "deleted"]}
+        assert json.loads(kept[-1]["detail"]) == {"state": {"before": "active", "after": "deleted"}}
         assert {(row["actor_kind"], row["actor_id"]) for row in kept} == {
             ("user", admin.user_id),
             ("user", person.user_id),

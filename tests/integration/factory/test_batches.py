@@ -9,6 +9,7 @@ import pytest
 from voketag.factory.v1 import factory_pb2
 
 from factory.batch import BatchState
+from mesh import audit
 from tests.integration.factory.world import (
     URL_PREFIX,
     Customer,
@@ -158,7 +159,7 @@ async def test_cancelled_batch_stays_cancelled(ground: Ground, customer: Custome
     assert reason_of(error.value) == "BATCH_STATE_CONFLICT"
     async with ground.owner() as owner:
         audits = await owner.fetch("SELECT detail FROM audit WHERE resource = $1", f"batch/{batch_id}")
-        assert [audit_detail(row)["state"] for row in audits] == ["PENDING", "CANCELLED"]
+        assert [audit_detail(row)["state"] for row in audits] == ["PENDING", audit.change("PENDING", "CANCELLED")]
 
 
 LEGAL = {

@@ -10,6 +10,7 @@ from voketag.factory.v1 import account_pb2, account_pb2_grpc, factory_pb2, lifec
 from voketag.factory.v1.account_pb2 import SetQuotaRequest
 from voketag.factory.v1.table_pb2_grpc import TableServiceStub
 
+from mesh import audit
 from mesh.client import with_api_key
 from tests.fakes.clock import HandClock
 from tests.integration.factory.meters import (
@@ -210,7 +211,9 @@ async def test_quota_is_set_once_and_said_by_whom(ground: Ground, gate: Door, bu
     async with ground.owner() as owner:
         query = "SELECT * FROM audit WHERE resource = $1 AND method LIKE '%SetQuota' ORDER BY audit_id"
         found = await owner.fetch(query, f"factory/{buyer.factory_id}")
-    assert [audit_detail(row)["products_a_day"] for row in found] == [[None, 7], [7, 3], [3, None]]
+    assert [audit_detail(row)["products_a_day"] for row in found] == [
+        audit.change(*each) for each in ((None, 7), (7, 3), (3, None))
+    ]
     assert {(row["actor_kind"], row["actor_id"]) for row in found} == {("service", "admin")}
 
 

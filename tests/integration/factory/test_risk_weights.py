@@ -58,7 +58,7 @@ async def test_weights_are_set_under_a_version_of_their_own(ground: Ground, door
     async with ground.owner() as owner:
         said = await owner.fetchrow("SELECT detail FROM audit WHERE request_id = $1::uuid", request.request_id)
     detail = audit_detail(said)
-    before, after = detail["risk_weights"]
+    before, after = detail["risk_weights"]["before"], detail["risk_weights"]["after"]
     assert (before, after["version"]) == (None, answer.version)
     back = account_pb2.SetRiskWeightsRequest(request_id=str(uuid4()), factory_id=str(customer.factory_id))
     assert await ask(door, back) == account_pb2.SetRiskWeightsResponse()
