@@ -25,6 +25,7 @@ from admin.dashboard_service import DashboardService
 from admin.figures import Figures
 from admin.file_assembly import file_services
 from admin.first_admin import Maker
+from admin.job_assembly import JobParts
 from admin.lockout import Lockout
 from admin.logins import Logins
 from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
@@ -82,10 +83,11 @@ class AdminServer:
         logins = Logins(store, passwords, Lockout(store, clock), sessions, factors=factors, clock=clock)
         log = AuditLog(store, Ledger(settings.audit_origin), pages)
         auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys)
+        self.jobs = JobParts(settings, store, pages, clock)
         self.server = Server(
             ServerParts(
                 settings=settings,
-                contracts=[user_pb2, auth_pb2, dashboard_pb2, audit_pb2, *files.contracts],
+                contracts=[user_pb2, auth_pb2, dashboard_pb2, audit_pb2, *files.contracts, *self.jobs.contracts],
                 register=[
                     (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
@@ -95,6 +97,7 @@ class AdminServer:
                     ),
                     (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(log)),
                     *files.register,
+                    *self.jobs.register,
                 ],
                 authenticators={
                     USER: UserAuthenticator(keys.jwks(), clock),
@@ -114,6 +117,7 @@ async def serve(settings: AdminSettings) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(await database.connect(settings, schema="admin"))
         parts = AdminServer(settings, pool, clock=clock, limiter=LocalLimiter(clock))
+        stack.push_async_callback(parts.jobs.close)
         await stack.enter_async_context(parts.resets.answering())
         await stack.enter_async_context(parts.upkeep.going_on())
         await stack.enter_async_context(parts.rollups.going_on())

@@ -89,6 +89,7 @@ class AdminSettings(
 
     service_key: SecretStr = Field(description="Ed25519 private key, PEM")
     anchor_target: str = Field(min_length=1, description="gRPC target of the anchor service")
+    factory_target: str = Field(min_length=1, description="gRPC target of the factory service")
     audit_collect_seconds: float = Field(default=1.0, gt=0, le=60, description="between looks for new audit rows")
     audit_checkpoint_seconds: float = Field(default=60.0, ge=0.1, description="between checkpoints of the audit log")
 

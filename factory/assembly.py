@@ -20,6 +20,7 @@ from voketag.factory.v1 import (
     webhook_pb2,
     webhook_pb2_grpc,
 )
+from voketag.mesh.v1 import queue_pb2, queue_pb2_grpc
 
 from factory import tenants
 from factory.account_service import AccountService
@@ -52,6 +53,7 @@ from factory.slots import Slots
 from factory.store import Store
 from factory.table_imports import TableImports
 from factory.table_service import TableService
+from factory.tenants import EVERY
 from factory.webhook_service import WebhookService
 from factory.webhooks import Webhooks
 from factory.weights import RiskWeights
@@ -65,6 +67,8 @@ from mesh.jobs import Jobs, Worker
 from mesh.limits import LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
 from mesh.policy import FACTORY, SERVICE, USER
+from mesh.queue_service import QueueService
+from mesh.queues import Queues
 from mesh.server import Server, ServerParts
 from mesh.user_tokens import UserAuthenticator
 from trust.token import Keyring
@@ -93,6 +97,7 @@ def server_parts(
     exports = Exports(store, tokens, url_prefix=settings.public_url_prefix)
     accounts = _accounts(settings, store, pages, quotas=quotas, slots=slots)
 
+    queues = Queues("factory", jobs.table, lambda: store.transaction(EVERY), pages)
     webhooks = Webhooks(
         store,
         outbox,
@@ -110,7 +115,7 @@ def server_parts(
 
     return ServerParts(
         settings=settings,
-        contracts=[factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2],
+        contracts=[factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2, queue_pb2],
         register=[
             (factory_pb2_grpc.add_FactoryServiceServicer_to_server, service),
             (lifecycle_pb2_grpc.add_LifecycleServiceServicer_to_server, lifecycle),
@@ -118,6 +123,7 @@ def server_parts(
             (account_pb2_grpc.add_AccountServiceServicer_to_server, accounts),
             (table_pb2_grpc.add_TableServiceServicer_to_server, TableService(TableImports(imports), exports)),
             (webhook_pb2_grpc.add_WebhookServiceServicer_to_server, WebhookService(webhooks)),
+            (queue_pb2_grpc.add_QueueServiceServicer_to_server, QueueService(queues)),
         ],
         authenticators={
             USER: UserAuthenticator(settings.user_jwks, clock),

@@ -43,6 +43,11 @@ class Method:
         return bool(self.policy.audiences & {PUBLIC, FACTORY, USER})
 
     @property
+    def routed(self) -> bool:
+        """True when Envoy knows who answers it: several services serve those of the mesh itself."""
+        return self.owner != "mesh"
+
+    @property
     def personal(self) -> bool:
         """True when people may call it, and whoever brings a bearer token to the public door has to be one."""
         return USER in self.policy.audiences and not self.policy.public

@@ -357,6 +357,24 @@ class LinkInvalid(VokeTagError):
     reason, code = "LINK_INVALID", PERMISSION_DENIED
 
 
+class QueueNotFound(VokeTagError):
+    """There is no queue {queue}."""
+
+    reason, code, resource_type = "QUEUE_NOT_FOUND", NOT_FOUND, "queue"
+
+
+class JobNotFound(VokeTagError):
+    """There is no job {job_id} in this queue."""
+
+    reason, code, resource_type = "JOB_NOT_FOUND", NOT_FOUND, "job"
+
+
+class JobStateConflict(VokeTagError):
+    """The job is {state}, which does not allow this."""
+
+    reason, code = "JOB_STATE_CONFLICT", FAILED_PRECONDITION
+
+
 class DependencyUnavailable(VokeTagError):
     """{dependency} cannot be reached; try again."""
 

@@ -11,7 +11,7 @@ from a dead one as any job is, and runs once when it is late, however often it w
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -22,28 +22,29 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 from pgqueuer.adapters.drivers.asyncpg import AsyncpgDriver, AsyncpgPoolDriver
 from pgqueuer.adapters.persistence import qb
-from pgqueuer.adapters.persistence.composer import ComposedQuery
-from pgqueuer.adapters.persistence.queries import Queries
 from pgqueuer.core.executors import AbstractEntrypointExecutor, EntrypointExecutorParameters
 from pgqueuer.core.qm import QueueManager
 from pgqueuer.domain.errors import PgqException, RetryRequested
-from pgqueuer.domain.models import Context, TracebackRecord
+from pgqueuer.domain.models import Context
 from pgqueuer.domain.models import Job as PickedJob
 from pgqueuer.domain.settings import DBSettings, Durability
 from pgqueuer.domain.types import Channel, QueueEntrypoint
 from prometheus_client import Counter
 
 from mesh import database, tasks
+from mesh.claims import CANCELLED_BY, INSTALL, JobQueries, Statements
 from mesh.clock import Clock
 from mesh.config import DatabaseSettings
-from mesh.database import GONE, affected
+from mesh.database import affected
 from mesh.depth import Depth
 from mesh.errors import DependencyUnavailable, VokeTagError
+from mesh.running import Cancelled, Running
 from mesh.schedule import Schedule
+from mesh.tallies import Tallies
 from mesh.tasks import end
 
 log = structlog.get_logger()
-OUTCOMES = Counter("voketag_jobs", "Runs of jobs by outcome: done, again, failed or held.", ["job", "outcome"])
+OUTCOMES = Counter("voketag_jobs", "Runs of jobs: done, again, failed, held or cancelled.", ["job", "outcome"])
 
 Connection = asyncpg.Connection | PoolConnectionProxy
 CONCURRENCY = 20
@@ -58,6 +59,7 @@ FORGET = """
 DELETE FROM {table}
 WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE created < $1 ORDER BY created LIMIT $2))
 """
+NAMES = "INSERT INTO {schema}.job_queues (name) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 GRANTS = """
 GRANT SELECT, INSERT, UPDATE, DELETE ON {tables} TO {role};
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}
@@ -101,34 +103,6 @@ class Handler:
     schedule: Schedule | None = None
 
 
-class _Counting(qb.QueryQueueBuilder):
-    """PgQueuer's statements, with attempts counted at pick-up, and taken from the job when a retry is asked for."""
-
-    def build_dequeue_query(self, **parameters: Any) -> ComposedQuery:
-        query = super().build_dequeue_query(**parameters)
-        return ComposedQuery(_replaced(query.sql, "SET status = 'picked',", "attempts = attempts + 1,"), query.args)
-
-    def build_retry_job_query(self) -> str:
-        # A new number, and so the place behind those of its priority that wait already.
-        number = f"id = nextval(pg_get_serial_sequence('{self.qualified.queue_table}', 'id')), attempts = $4,"
-        return super().build_retry_job_query().replace("attempts = attempts + 1,", number)
-
-
-class _Queries(Queries):
-    """PgQueuer's operations, where a retry that cannot be written leaves the job to be taken over, not on hold."""
-
-    async def retry_job(self, job: PickedJob, delay: timedelta, traceback_record: TracebackRecord | None) -> None:
-        del traceback_record  # in our own log, and long
-        with suppress(*GONE):
-            await self.driver.execute(self.qbq.build_retry_job_query(), job.id, delay, None, job.attempts)
-
-
-def _replaced(sql: str, found: str, addition: str) -> str:
-    if sql.count(found) == 0:
-        raise RuntimeError(f"this version of pgqueuer does not claim jobs by {found!r}")
-    return sql.replace(found, f"{found} {addition}")
-
-
 class Jobs:
     """The queue in a schema."""
 
@@ -147,7 +121,9 @@ class Jobs:
         await queries.optimize_autovacuum()
         names = self._settings.qualified
         tables = ", ".join((names.queue_table, names.queue_table_log, names.statistics_table, names.schedules_table))
-        await connection.execute(GRANTS.format(tables=tables, schema=self._settings.db_schema, role=role))
+        schema = self._settings.db_schema
+        await connection.execute(GRANTS.format(tables=tables, schema=schema, role=role))
+        await connection.execute(INSTALL.format(table=names.queue_table, schema=schema, role=role))
 
     async def enqueue(
         self,
@@ -175,15 +151,17 @@ class Jobs:
         table = self._settings.qualified.queue_table_log
         return affected(await connection.execute(FORGET.format(table=table), before, limit))
 
-    def queries(self, driver: AsyncpgDriver | AsyncpgPoolDriver) -> Queries:
+    def queries(self, driver: AsyncpgDriver | AsyncpgPoolDriver) -> JobQueries:
         """PgQueuer's operations on this queue."""
         settings = self._settings
-        return _Queries(
+        queries = JobQueries(
             driver,
             qbe=qb.QueryBuilderEnvironment(settings),
-            qbq=_Counting(settings),
+            qbq=Statements(settings),
             qbs=qb.QuerySchedulerBuilder(settings),
         )
+        queries.errors = {}
+        return queries
 
     @property
     def table(self) -> str:
@@ -207,41 +185,58 @@ class _Executor(AbstractEntrypointExecutor):
 
     async def execute(self, job: PickedJob, context: Context) -> None:
         """Raises RetryRequested; any other error puts the job on hold."""
-        del context
         with self._worker.slot() as others_wait:
             payload = job.payload or b""
             mine = Job(self._name, payload, job.attempts, job.priority, self._worker.stopping, others_wait)
-            await self._execute(job, mine)
+            try:
+                if CANCELLED_BY in (job.headers or {}):
+                    raise Cancelled
+                await self._execute(job, mine)
+            except Cancelled:
+                await self._give_up(job, mine, "cancelled", "cancelled by an operator")
+                context.cancellation.cancel()  # by which PgQueuer writes the job down as cancelled
 
     async def _execute(self, job: PickedJob, mine: Job) -> None:
         if job.attempts > self._handler.max_attempts:
-            await self._give_up(mine, "its workers died")
+            await self._hold(job, mine, "its workers died")
         try:
-            await self._handler.run(mine)
-            OUTCOMES.labels(self._name, "done").inc()
+            await self._worker.running.run(job.id, self._handler.run(mine))
+            self._count("done")
         except Again as again:
-            OUTCOMES.labels(self._name, "again").inc()
+            self._count("again")
             job.attempts -= 1
             raise RetryRequested(timedelta(seconds=again.delay), str(again)) from again
+        except Cancelled:
+            raise
         except Exception as error:
-            OUTCOMES.labels(self._name, "failed").inc()
+            reason = str(error) or type(error).__name__
+            self._count("failed", reason)
             log.warning("job failed", job=self._name, attempt=job.attempts, exc_info=error)
+            if self._handler.schedule is None and job.attempts >= self._handler.max_attempts:
+                await self._hold(job, mine, reason)
+            self._worker.failed(job, reason)
             if self._handler.schedule is None:
-                if job.attempts >= self._handler.max_attempts:
-                    await self._give_up(mine, str(error) or type(error).__name__)
                 raise RetryRequested(self._worker.backoff(job.attempts), str(error)) from error
         if self._handler.schedule is not None:
             job.attempts = 0
             raise RetryRequested(self._worker.until(self._handler.schedule), "standing")
 
-    async def _give_up(self, job: Job, reason: str) -> None:
+    async def _hold(self, job: PickedJob, mine: Job, reason: str) -> None:
+        await self._give_up(job, mine, "held", reason)
+        raise PgqException(f"given up after {mine.attempt} attempts: {reason}")
+
+    async def _give_up(self, job: PickedJob, mine: Job, outcome: str, reason: str) -> None:
         """Raises RetryRequested while that cannot be written down: the attempts stay used up."""
         try:
-            await self._handler.give_up(job, reason)
+            await self._handler.give_up(mine, reason)
         except DependencyUnavailable as away:
+            self._worker.failed(job, str(away))
             raise RetryRequested(self._worker.backoff(1), str(away)) from away
-        OUTCOMES.labels(self._name, "held").inc()
-        raise PgqException(f"given up after {job.attempt} attempts: {reason}")
+        self._count(outcome, reason)
+
+    def _count(self, outcome: str, error: str = "") -> None:
+        OUTCOMES.labels(self._name, outcome).inc()
+        self._worker.tallies.count(self._name, outcome, error)
 
 
 async def _unused(_: PickedJob) -> None:
@@ -299,7 +294,9 @@ class Worker:
         self._taken = 0
         self._lease = timedelta(seconds=lease_seconds)
         self._gather = gather_seconds
-        self._queries: Queries | None = None
+        self.tallies = Tallies(schema, self._jobs.table, clock)
+        self.running = Running(self._jobs.table)
+        self._queries: JobQueries | None = None
         self._manager: QueueManager | None = None
 
     async def run(self) -> None:
@@ -337,6 +334,11 @@ class Worker:
         finally:
             self._taken -= 1
 
+    def failed(self, job: PickedJob, error: str) -> None:
+        """Says what an attempt failed by that another will follow; the history has it with the retry."""
+        assert self._queries is not None
+        self._queries.errors[job.id] = error
+
     @property
     def _closed(self) -> bool:
         """Whether it takes no more jobs, until those it has are over."""
@@ -359,6 +361,8 @@ class Worker:
             following = [
                 asyncio.create_task(self._pass_on(manager)),
                 asyncio.create_task(Depth(self._jobs.table, self._handlers).follow(pool)),
+                asyncio.create_task(self.tallies.follow(pool)),
+                asyncio.create_task(self.running.follow(pool)),
             ]
             try:
                 await manager.run(
@@ -375,6 +379,7 @@ class Worker:
             pool.terminate()
 
     async def _stand(self, pool: "asyncpg.Pool[Any]") -> None:
+        await pool.execute(NAMES.format(schema=self._schema), list(self._handlers))
         for name, handler in self._handlers.items():
             if handler.schedule is not None:
                 delay = self.until(handler.schedule).total_seconds()

@@ -82,7 +82,7 @@ HSTS = {"strict-transport-security": "max-age=63072000; includeSubDomains"}
 
 def render(settings: EdgeSettings) -> str:
     """Envoy's configuration as YAML."""
-    found = methods()
+    found = [method for method in methods() if method.routed]
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,

@@ -74,6 +74,7 @@ class Environment:
 
     def _admin(self) -> dict[str, object]:
         return {
+            "FACTORY_TARGET": f"{LOOPBACK}:{self.ports['factory']}",
             "USER_KEYS_FILE": self.secrets.user_keys,
             "PAGE_KEY_FILE": self.secrets.page_key,
             "FACTOR_ROOT_FILE": self.secrets.factor_root,

@@ -17,6 +17,7 @@ from voketag.admin.v1 import (
     auth_pb2_grpc,
     dashboard_pb2_grpc,
     export_pb2_grpc,
+    job_pb2_grpc,
     user_pb2_grpc,
     weekly_pb2_grpc,
 )
@@ -39,6 +40,7 @@ from tests.acceptance.edge.canned_desk import Desk
 from tests.acceptance.edge.canned_exports import Exports
 from tests.acceptance.edge.canned_figures import Figures
 from tests.acceptance.edge.canned_hooks import NOW, Context
+from tests.acceptance.edge.canned_jobs import Jobs
 from tests.acceptance.edge.canned_people import People
 from tests.acceptance.edge.canned_weekly import Weekly
 
@@ -68,6 +70,7 @@ class Canned(
     Exports,
     Weekly,
     People,
+    Jobs,
     Audit,
     Desk,
     Figures,
@@ -360,6 +363,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
     "anchor": (anchor_pb2_grpc.add_AnchorServiceServicer_to_server,),
     "admin": (
         user_pb2_grpc.add_UserServiceServicer_to_server,
+        job_pb2_grpc.add_JobServiceServicer_to_server,
         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,
         auth_pb2_grpc.add_AuthServiceServicer_to_server,
         export_pb2_grpc.add_ExportServiceServicer_to_server,

@@ -146,6 +146,12 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
     REASON_API_KEY_ENDED: _Reason.ValueType  # 76
     """The key has ended, or another took its place already. FAILED_PRECONDITION."""
+    REASON_QUEUE_NOT_FOUND: _Reason.ValueType  # 77
+    """There is no such queue. NOT_FOUND."""
+    REASON_JOB_NOT_FOUND: _Reason.ValueType  # 78
+    """There is no such job in this queue; one that went well is no more. NOT_FOUND."""
+    REASON_JOB_STATE_CONFLICT: _Reason.ValueType  # 79
+    """The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -276,4 +282,10 @@ REASON_FACTORY_SUSPENDED: Reason.ValueType  # 75
 """The factory is suspended, which does not allow this. FAILED_PRECONDITION."""
 REASON_API_KEY_ENDED: Reason.ValueType  # 76
 """The key has ended, or another took its place already. FAILED_PRECONDITION."""
+REASON_QUEUE_NOT_FOUND: Reason.ValueType  # 77
+"""There is no such queue. NOT_FOUND."""
+REASON_JOB_NOT_FOUND: Reason.ValueType  # 78
+"""There is no such job in this queue; one that went well is no more. NOT_FOUND."""
+REASON_JOB_STATE_CONFLICT: Reason.ValueType  # 79
+"""The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
