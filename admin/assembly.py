@@ -12,6 +12,7 @@ from voketag.admin.v1 import (
     auth_pb2_grpc,
     dashboard_pb2,
     dashboard_pb2_grpc,
+    fraud_pb2,
     user_pb2,
     user_pb2_grpc,
 )
@@ -25,6 +26,7 @@ from admin.dashboard_service import DashboardService
 from admin.figures import Figures
 from admin.file_assembly import file_services
 from admin.first_admin import Maker
+from admin.fraud_assembly import fraud_desk
 from admin.job_assembly import JobParts
 from admin.lockout import Lockout
 from admin.logins import Logins
@@ -83,11 +85,20 @@ class AdminServer:
         logins = Logins(store, passwords, Lockout(store, clock), sessions, factors=factors, clock=clock)
         log = AuditLog(store, Ledger(settings.audit_origin), pages)
         auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys)
+        self.desk = fraud_desk(settings, store, clock)
         self.jobs = JobParts(settings, store, pages, clock)
         self.server = Server(
             ServerParts(
                 settings=settings,
-                contracts=[user_pb2, auth_pb2, dashboard_pb2, audit_pb2, *files.contracts, *self.jobs.contracts],
+                contracts=[
+                    user_pb2,
+                    auth_pb2,
+                    dashboard_pb2,
+                    audit_pb2,
+                    fraud_pb2,
+                    *files.contracts,
+                    *self.jobs.contracts,
+                ],
                 register=[
                     (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
@@ -96,6 +107,7 @@ class AdminServer:
                         DashboardService(Figures(store, clock)),
                     ),
                     (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(log)),
+                    self.desk.register,
                     *files.register,
                     *self.jobs.register,
                 ],
@@ -117,6 +129,7 @@ async def serve(settings: AdminSettings) -> None:
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(await database.connect(settings, schema="admin"))
         parts = AdminServer(settings, pool, clock=clock, limiter=LocalLimiter(clock))
+        stack.push_async_callback(parts.desk.scan.close)
         stack.push_async_callback(parts.jobs.close)
         await stack.enter_async_context(parts.resets.answering())
         await stack.enter_async_context(parts.upkeep.going_on())

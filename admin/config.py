@@ -94,6 +94,7 @@ class AdminSettings(
     audit_checkpoint_seconds: float = Field(default=60.0, ge=0.1, description="between checkpoints of the audit log")
 
     jwks: str = Field(description="public keys of every service, as a JWKS document")
+    scan_target: str = Field(min_length=1, description="gRPC target of the scan service")
     user_keys: SecretStr = Field(description="what access tokens are signed under, as TokenKeys.from_json reads it")
     page_key: SecretStr = Field(description="base64 of at least 32 bytes; signs page tokens")
     factor_root: SecretStr = Field(description="base64 of at least 32 bytes; secrets of second factors follow from it")

@@ -195,10 +195,16 @@ class Users:
         return User(**dict(row))
 
     async def _authorise(self, connection: Connection, actor: Principal) -> None:
-        """An access token lives on for minutes after a role was taken away; what changes people looks again."""
-        row = await self._store.sql.select_user(connection, user_id=actor.uuid)
-        if row is None or (row["role"], row["state"]) != ("admin", ACTIVE):
-            raise AccessDenied
+        await authorise(connection, self._store, actor)
+
+
+async def authorise(
+    connection: Connection, store: Store, actor: Principal, roles: frozenset[str] = frozenset({"admin"})
+) -> None:
+    """A token lives on for minutes after a role was taken away; what weighs looks again. Raises AccessDenied."""
+    row = await store.sql.select_user(connection, user_id=actor.uuid)
+    if row is None or row["role"] not in roles or row["state"] != ACTIVE:
+        raise AccessDenied
 
 
 async def insert(connection: Connection, store: Store, **columns: object) -> User:

@@ -231,6 +231,12 @@ class CaseNotFound(VokeTagError):
     reason, code, resource_type = "CASE_NOT_FOUND", NOT_FOUND, "fraud_case"
 
 
+class ReportStateConflict(VokeTagError):
+    """The case is {state}, which does not allow this."""
+
+    reason, code = "REPORT_STATE_CONFLICT", FAILED_PRECONDITION
+
+
 class PositionLost(VokeTagError):
     """Nobody can go on after place {after}: it is too far behind, or was not reached yet."""
 

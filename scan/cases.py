@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from mesh import audit, idempotency
-from mesh.errors import CaseNotFound
+from mesh.errors import CaseNotFound, ReportStateConflict
 from mesh.idempotency import RequestKey
 from mesh.paging import PageTokens
 from scan.store import Store
@@ -60,15 +60,23 @@ class Cases:
         more = self._pages.encode(str(page[-1].case_id), scope=scope) if len(rows) > size else ""
         return CasePage(page, more)
 
-    async def decide(self, key: RequestKey, case_id: UUID, *, state: str, note: str) -> Case:
-        """The case in its new state, of which scans know soon after. Raises CaseNotFound, RequestIdReused,
-        DependencyUnavailable.
+    async def decide(
+        self, key: RequestKey, case_id: UUID, *, state: str, note: str, expected: str | None = None
+    ) -> Case:
+        """The case in its new state, of which scans know soon after; None expects no state before.
+
+        Raises CaseNotFound, ReportStateConflict, RequestIdReused, DependencyUnavailable.
         """
         async with self._store.transaction() as connection:
-            if await self._store.case(connection, case_id) is None:
+            row = await self._store.case(connection, case_id)
+            if row is None:
                 raise CaseNotFound(case_id=case_id)
             if await idempotency.claim(connection, key, case_id) is None:
-                before = await self._store.set_case_state(connection, case_id, state=state, note=note)
+                before = await self._store.set_case_state(
+                    connection, case_id, state=state, note=note, expected=expected
+                )
+                if before is None:
+                    raise ReportStateConflict(state=row["state"])
                 detail = {"state": audit.change(before, state), "note": note}
                 await audit.record(
                     connection, resource=f"fraud_case/{case_id}", request_id=key.request_id, detail=detail

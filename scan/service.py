@@ -123,7 +123,8 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         """Decides a case."""
         key = RequestKey.of("/voketag.scan.v1.ScanService/SetReportState", request.request_id, request)
         state = convert.report_state(request.state) or ""
-        case = await self._cases.decide(key, UUID(request.case_id), state=state, note=request.note)
+        expected = convert.report_state(request.expected_state)
+        case = await self._cases.decide(key, UUID(request.case_id), state=state, note=request.note, expected=expected)
         return scan_pb2.SetReportStateResponse(case=convert.report_case(case))
 
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:

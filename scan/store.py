@@ -209,9 +209,13 @@ class Store:
         row = await self.sql.one_case(connection, case_id=case_id)
         return None if row is None else dict(row)
 
-    async def set_case_state(self, connection: Connection, case_id: UUID, *, state: str, note: str) -> str:
-        """Changes a case: the state that it had."""
-        return str(await self.sql.set_case_state(connection, case_id=case_id, state=state, note=note))
+    async def set_case_state(
+        self, connection: Connection, case_id: UUID, *, state: str, note: str, expected: str | None
+    ) -> str | None:
+        """Changes a case: the state that it had; None, and no change, when that was not the `expected` one."""
+        columns = {"case_id": case_id, "state": state, "note": note, "expected": expected}
+        before: str | None = await self.sql.set_case_state(connection, **columns)
+        return before
 
     async def report_tallies(self, product_ids: Sequence[UUID]) -> Mapping[UUID, Reports]:
         """See scan.tallies.Source."""

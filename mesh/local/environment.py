@@ -78,6 +78,7 @@ class Environment:
             "USER_KEYS_FILE": self.secrets.user_keys,
             "PAGE_KEY_FILE": self.secrets.page_key,
             "FACTOR_ROOT_FILE": self.secrets.factor_root,
+            "SCAN_TARGET": f"{LOOPBACK}:{self.ports['scan']}",
             "MAIL_FOLDER": self.deployment.parent / "mail",
             "AUDIT_ORIGIN": AUDIT_ORIGIN,
             "AUDIT_KEY_FILE": self.secrets.audit_key,

@@ -49,9 +49,10 @@ SELECT report_id AS case_id, reported_at, state, kind, text, product_id, code, c
   (SELECT count(*) FROM fraud_reports further WHERE further.case_id = opened.report_id) AS reports
 FROM fraud_reports opened WHERE report_id = :case_id AND state IS NOT NULL;
 
--- name: set_case_state(state, note, case_id)$
--- The state from before, for the audit.
-UPDATE fraud_reports SET state = :state, note = :note, changed_at = now() WHERE report_id = :case_id
+-- name: set_case_state(state, note, case_id, expected)$
+-- The state from before, for the audit; none when it was not the expected one.
+UPDATE fraud_reports SET state = :state, note = :note, changed_at = now()
+WHERE report_id = :case_id AND (:expected::text IS NULL OR state = :expected)
 RETURNING old.state;
 
 -- name: report_tallies(product_ids)

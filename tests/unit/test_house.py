@@ -24,6 +24,9 @@ KNOWS_GRPC = (
     "dashboard_service.py",
     "dashboard_convert.py",
     "export_service.py",
+    "fraud_assembly.py",
+    "fraud_convert.py",
+    "fraud_service.py",
     "job_service.py",
     "label_service.py",
     "ledger_service.py",
@@ -41,6 +44,7 @@ KNOWS_GRPC = (
     "assembly.py",
     "serving.py",
     "peers.py",
+    "scan_peer.py",
 )
 KNOWS_SQL = ("store.py", "journal.py", "schema.py", "__main__.py", "config.py")  # the journal is the submitter's store
 
@@ -160,7 +164,16 @@ def test_sql_stays_in_stores() -> None:
 
 def calls() -> dict[str, set[str]]:
     """Who calls whom, from the access options (named peers) and from the stubs that a service imports."""
-    from voketag.admin.v1 import audit_pb2, auth_pb2, dashboard_pb2, export_pb2, job_pb2, user_pb2, weekly_pb2
+    from voketag.admin.v1 import (
+        audit_pb2,
+        auth_pb2,
+        dashboard_pb2,
+        export_pb2,
+        fraud_pb2,
+        job_pb2,
+        user_pb2,
+        weekly_pb2,
+    )
     from voketag.anchor.v1 import anchor_pb2
     from voketag.factory.v1 import account_pb2, factory_pb2, label_pb2, lifecycle_pb2, table_pb2, webhook_pb2
     from voketag.scan.v1 import ledger_pb2, ruling_pb2, scan_pb2
@@ -170,7 +183,7 @@ def calls() -> dict[str, set[str]]:
     graph: dict[str, set[str]] = {service: set() for service in SERVICES}
     factory = (factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2)
     scan = (scan_pb2, ledger_pb2, ruling_pb2)
-    admin = (audit_pb2, auth_pb2, dashboard_pb2, export_pb2, job_pb2, user_pb2, weekly_pb2)
+    admin = (audit_pb2, auth_pb2, dashboard_pb2, export_pb2, fraud_pb2, job_pb2, user_pb2, weekly_pb2)
     for method, policy in policies([*scan, *factory, anchor_pb2, *admin]).items():
         for peer in policy.peers:
             graph[peer].add(method.split(".")[1])

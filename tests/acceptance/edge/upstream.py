@@ -17,6 +17,7 @@ from voketag.admin.v1 import (
     auth_pb2_grpc,
     dashboard_pb2_grpc,
     export_pb2_grpc,
+    fraud_pb2_grpc,
     job_pb2_grpc,
     user_pb2_grpc,
     weekly_pb2_grpc,
@@ -369,6 +370,7 @@ SERVICES: dict[str, tuple[Register, ...]] = {
         export_pb2_grpc.add_ExportServiceServicer_to_server,
         weekly_pb2_grpc.add_WeeklyReportServiceServicer_to_server,
         audit_pb2_grpc.add_AuditServiceServicer_to_server,
+        fraud_pb2_grpc.add_FraudServiceServicer_to_server,
     ),
 }
 

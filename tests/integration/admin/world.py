@@ -64,6 +64,7 @@ class Ground:
             "database_password": SecretStr(self.database.server.password),
             "jwks": self.secrets.jwks.read_text(),
             "factory_target": f"127.0.0.1:{free_port()}",
+            "scan_target": f"127.0.0.1:{free_port()}",
             "user_keys": SecretStr(self.secrets.user_keys.read_text()),
             "page_key": SecretStr(self.secrets.page_key.read_text()),
             "factor_root": SecretStr(self.secrets.factor_root.read_text()),
@@ -85,6 +86,7 @@ class Ground:
         async with AsyncExitStack() as stack:
             pool = await stack.enter_async_context(await database.connect(settings, schema="admin"))
             parts = AdminServer(settings, pool, clock=clock, limiter=Boundless())
+            stack.push_async_callback(parts.desk.scan.close)
             stack.push_async_callback(parts.jobs.close)
             await stack.enter_async_context(parts.resets.answering())
             await parts.server.start()

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
-from voketag.admin.v1 import audit_pb2, auth_pb2, dashboard_pb2, export_pb2, job_pb2, user_pb2, weekly_pb2
+from voketag.admin.v1 import audit_pb2, auth_pb2, dashboard_pb2, export_pb2, fraud_pb2, job_pb2, user_pb2, weekly_pb2
 from voketag.anchor.v1 import anchor_pb2
 from voketag.factory.v1 import account_pb2, factory_pb2, label_pb2, lifecycle_pb2, table_pb2, webhook_pb2
 from voketag.mesh.v1 import access_pb2, queue_pb2
@@ -59,7 +59,7 @@ def test_broken_rule_is_refused(access: access_pb2.Access | None) -> None:
 
 def test_every_method_of_the_contracts_has_its_rule() -> None:
     factory = (factory_pb2, account_pb2, lifecycle_pb2, label_pb2, table_pb2, webhook_pb2)
-    admin = (audit_pb2, auth_pb2, dashboard_pb2, export_pb2, job_pb2, user_pb2, weekly_pb2)
+    admin = (audit_pb2, auth_pb2, dashboard_pb2, export_pb2, fraud_pb2, job_pb2, user_pb2, weekly_pb2)
     rules = policies([scan_pb2, *factory, anchor_pb2, *admin, queue_pb2])
     assert rules["/voketag.factory.v1.FactoryService/ImportProducts"].request_streaming
     assert rules["/voketag.scan.v1.ScanService/Verify"].public
@@ -75,7 +75,7 @@ AUDITED_READS = ("Export", "DownloadExport")
 
 def test_unlike_mutations_every_request_id_is_a_uuid() -> None:
     factory = (factory_pb2, account_pb2, lifecycle_pb2, table_pb2, webhook_pb2)
-    for module in (scan_pb2, *factory, anchor_pb2, user_pb2, export_pb2, weekly_pb2, job_pb2, queue_pb2):
+    for module in (scan_pb2, *factory, anchor_pb2, user_pb2, export_pb2, fraud_pb2, weekly_pb2, job_pb2, queue_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 access = method.GetOptions().Extensions[access_pb2.access]

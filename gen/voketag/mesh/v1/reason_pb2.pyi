@@ -152,6 +152,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """There is no such job in this queue; one that went well is no more. NOT_FOUND."""
     REASON_JOB_STATE_CONFLICT: _Reason.ValueType  # 79
     """The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
+    REASON_REPORT_STATE_CONFLICT: _Reason.ValueType  # 69
+    """The case is in a state that does not allow this. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -288,4 +290,6 @@ REASON_JOB_NOT_FOUND: Reason.ValueType  # 78
 """There is no such job in this queue; one that went well is no more. NOT_FOUND."""
 REASON_JOB_STATE_CONFLICT: Reason.ValueType  # 79
 """The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
+REASON_REPORT_STATE_CONFLICT: Reason.ValueType  # 69
+"""The case is in a state that does not allow this. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015

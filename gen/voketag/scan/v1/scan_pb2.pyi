@@ -1324,6 +1324,7 @@ class SetReportStateRequest(_message.Message):
     CASE_ID_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    EXPECTED_STATE_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Idempotency key, a UUID."""
     case_id: _builtins.str
@@ -1332,6 +1333,8 @@ class SetReportStateRequest(_message.Message):
     """Its new state."""
     note: _builtins.str
     """Why: up to 2,000 characters; tabs and line breaks are its only control characters."""
+    expected_state: Global___ReportState.ValueType
+    """The state that it must be in; left out: any."""
     def __init__(
         self,
         *,
@@ -1339,10 +1342,11 @@ class SetReportStateRequest(_message.Message):
         case_id: _builtins.str = ...,
         state: Global___ReportState.ValueType = ...,
         note: _builtins.str = ...,
+        expected_state: Global___ReportState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "note", b"note", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["case_id", b"case_id", "expected_state", b"expected_state", "note", b"note", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -193,7 +193,8 @@ class ScanServiceServicer:
         """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
         when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
 
-        Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+        Errors: CASE_NOT_FOUND, REPORT_STATE_CONFLICT (it is not in the state that was expected), VALIDATION_FAILED,
+        REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

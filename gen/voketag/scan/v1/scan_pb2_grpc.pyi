@@ -93,7 +93,8 @@ class ScanServiceStub:
     """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
     when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
 
-    Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+    Errors: CASE_NOT_FOUND, REPORT_STATE_CONFLICT (it is not in the state that was expected), VALIDATION_FAILED,
+    REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
     """
     GetReceipt: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
@@ -184,7 +185,8 @@ class ScanServiceAsyncStub(ScanServiceStub):
     """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
     when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
 
-    Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+    Errors: CASE_NOT_FOUND, REPORT_STATE_CONFLICT (it is not in the state that was expected), VALIDATION_FAILED,
+    REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
     """
     GetReceipt: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetReceiptRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """GetReceipt gives the receipt of a product: one JSON document (`application/json`, docs/encodings.md) that anyone
@@ -326,7 +328,8 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         """SetReportState decides a case, or opens it again, for staff. Scans of its product know at once, or within a minute
         when a part is away: a confirmed report is what makes LIKELY_COPY of what scans alone call SUSPICIOUS.
 
-        Errors: CASE_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
+        Errors: CASE_NOT_FOUND, REPORT_STATE_CONFLICT (it is not in the state that was expected), VALIDATION_FAILED,
+        REQUEST_ID_REUSED, DEPENDENCY_UNAVAILABLE.
         """
 
     @_abc_1.abstractmethod
