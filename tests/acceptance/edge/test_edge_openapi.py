@@ -38,7 +38,7 @@ def check_error(reply: Reply) -> None:
 
 
 def filled(path: str) -> str:
-    return re.sub(r"{\w+}", SOME_ID, path.replace("{number}", "7"))
+    return re.sub(r"{\w+}", SOME_ID, re.sub("{(number|kid)}", "7", path))
 
 
 @pytest.mark.parametrize(("verb", "path"), operations())
