@@ -47,10 +47,15 @@ class _Hashes:
 
     def all(self) -> bytes:
         """All hashes, concatenated; zero where nothing tells."""
-        told = (self._at(self._next, number) for number in range(self.size))
-        return b"".join(
-            hash_ if hash_ != _UNKNOWN else self._at(self._own, number) for number, hash_ in enumerate(told)
-        )
+        return b"".join(self._likely(number) for number in range(self.size))
+
+    def _likely(self, number: int) -> bytes:
+        """What the next line says of a place, unless the line behind that contradicts it; else what its own gives."""
+        own, told = self._at(self._own, number), self._at(self._next, number)
+        behind = self._at(self._next, number + 1)
+        if told != _UNKNOWN and behind in (_UNKNOWN, self._at(self._own, number + 1)):
+            return told
+        return told if own == _UNKNOWN else own
 
     @staticmethod
     def _at(hashes: bytearray, number: int) -> bytes:
