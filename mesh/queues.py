@@ -189,7 +189,7 @@ class Queues:
                 return before
             await connection.execute(self._sql(PAUSE), name, actor if paused else None)
             await connection.execute(self._sql(WAKE))
-            detail = {"paused": [not paused, paused], "by": actor}
+            detail = {"paused": audit.change(not paused, paused), "by": actor}
             await audit.record(connection, resource=f"queue/{queue}", request_id=request.request_id, detail=detail)
             return await self._queue(connection, queue)
 
@@ -228,7 +228,8 @@ class Queues:
                 raise JobStateConflict(state="standing")
             await self._change(connection, before, action, actor)
             after = await self._job(connection, queue, job_id)
-            detail = {"queue": queue, "action": action, "by": actor, "state": [before.state.name, after.state.name]}
+            states = audit.change(before.state.name, after.state.name)
+            detail = {"queue": queue, "action": action, "by": actor, "state": states}
             await audit.record(connection, resource=f"job/{job_id}", request_id=request.request_id, detail=detail)
             return after
 

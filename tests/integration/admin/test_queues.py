@@ -87,7 +87,8 @@ async def test_a_poison_job_is_held_inspected_retried_and_its_history_goes_on(de
         (desk.admin.user_id, "RETRY"),
         (desk.admin.user_id, "RETRY"),
     ]
-    detail = {"queue": QUEUE, "action": "RETRY", "by": f"user:{desk.admin.user_id}", "state": ["HELD", "WAITING"]}
+    states = {"before": "HELD", "after": "WAITING"}
+    detail = {"queue": QUEUE, "action": "RETRY", "by": f"user:{desk.admin.user_id}", "state": states}
     assert [json.loads(row["detail"]) for row in theirs] == [detail] * 2
 
 
