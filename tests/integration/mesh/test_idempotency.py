@@ -19,7 +19,7 @@ TABLES = """
 CREATE TABLE idempotency (caller text, request_id uuid, method text NOT NULL, digest bytea NOT NULL,
   resource_id uuid NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (caller, request_id));
 CREATE TABLE audit (audit_id uuid PRIMARY KEY, at timestamptz NOT NULL, actor_kind text NOT NULL,
-  actor_id text NOT NULL,
+  actor_id text NOT NULL, actor_role text NOT NULL,
   method text NOT NULL, resource text NOT NULL, request_id uuid, address_prefix text NOT NULL, detail jsonb NOT NULL);
 """
 
