@@ -1,6 +1,7 @@
 """`voketag audit-log`: who changed what, taken out and checked."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import grpc
 from mesh.auditor import NOT_AUDITED, AuditError, conclude, keep, kept, verifiers
 from mesh.cli.connection import edge, explain
 from mesh.cli.console import console, errors
+from mesh.cli.people import local_settings
 from mesh.cli.processes import become
 from mesh.client import channel
 from trust.audit import audit
@@ -39,14 +41,16 @@ def verify(
 ) -> None:
     """Find whatever was edited, deleted, reordered or inserted in the audit log, and any fork.
 
-    EXPORT is a file of `voketag audit-log export`; no server is asked. Without it the database is read, with the
-    settings of `python -m admin`: the log, its tiles and checkpoints, and the rows of the services that it was made of.
+    EXPORT is a file of `voketag audit-log export`; no server is asked. Without it the database is read, that of
+    VOKETAG_DATABASE_URL or the local mesh's: the log, its tiles and checkpoints, and the rows that it was made of.
 
     Exit status: 0 clean, 1 something was found, 2 it could not be verified.
     """
     if export is None:
         if checkpoint:
             raise click.UsageError("--checkpoint goes with an export; the database has its checkpoints")
+        if "VOKETAG_DATABASE_URL" not in os.environ:
+            os.environ.update(local_settings())
         options = [part for key in keys for part in ("--key", key)] + (["--since", str(since)] if since else [])
         become("admin", "audit", *options, *(["--log-only"] if log_only else []))
         return
