@@ -18,9 +18,10 @@ from admin.export_orders import MAKE
 from admin.exports import ExportKind, Tables, Wanted, writer_of
 from admin.files import FileWriter
 from admin.store import Store
+from mesh.ahead import ahead
 from mesh.clock import Clock, IdSource
 from mesh.database import affected
-from mesh.errors import DependencyUnavailable
+from mesh.errors import DependencyUnavailable, ShuttingDown
 from mesh.jobs import Again, Handler, Job
 from mesh.tables import TableFormat
 
@@ -64,6 +65,8 @@ class ExportMaking:
             log.warning("another worker has the export", export_id=str(export_id))
         except TooLargeError:
             await self._fail(export_id, f"the file would be larger than {self._largest} bytes: narrow the time")
+        except ShuttingDown as stopping:
+            raise Again(0, str(stopping)) from stopping
         except DependencyUnavailable as away:
             raise Again(AWAY_SECONDS, str(away)) from away
 
@@ -81,10 +84,9 @@ class ExportMaking:
         wanted = _wanted(row)
         writer, count, told = writer_of(wanted), 0, 0
         await file.add(writer.begin())
-        async with aclosing(self._tables.pages(wanted, contacts=row["role"] == "admin")) as pages:
+        read = self._tables.pages(wanted, contacts=row["role"] == "admin")
+        async with aclosing(ahead(read, 1, job.stopping)) as pages:
             async for page in pages:
-                if job.stopping.is_set():
-                    raise Again(0, "the worker stops")
                 await file.add(writer.add(page))
                 count += len(page)
                 if file.size > self._largest:

@@ -3,8 +3,11 @@
 INSERT INTO files (file_id, name, media_type, expires_at) VALUES (:file_id, :name, :media_type, :expires_at);
 
 -- name: insert_piece(file_id, number, data)!
--- The next piece; when the file was taken away meanwhile there is nothing that it could belong to.
-INSERT INTO file_pieces (file_id, number, data) VALUES (:file_id, :number, :data);
+-- The next piece; when the file was taken away meanwhile there is nothing that it could belong to. It need not wait for the
+-- disk: the commit that makes the file whole does, and what was written before it is there with it.
+INSERT INTO file_pieces (file_id, number, data)
+SELECT :file_id::uuid, :number::integer, :data::bytea
+FROM (SELECT set_config('synchronous_commit', 'off', true) AS value) AS setting WHERE value = 'off';
 
 -- name: finish_file(file_id, size, sha256)!
 -- From now on it is whole.

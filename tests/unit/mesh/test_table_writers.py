@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 import zipfile
 from collections.abc import Sequence
 
@@ -103,6 +104,23 @@ def unescaped(cell: object) -> str:
 def test_a_cell_holds_no_more_than_the_format_allows() -> None:
     file = written(WorkbookWriter(COLUMNS[1:2], title="T"), [("=" + "x" * 40_000,)])
     assert len(str(sheets(file)["T"][1][0])) == CELL_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    "writer", [CsvWriter(COLUMNS), JsonLinesWriter(COLUMNS), WorkbookWriter(COLUMNS, title="T", sheet_rows=20_000)]
+)
+def test_memory_does_not_grow_with_the_rows(writer: TableWriter) -> None:
+    page = [("a", f"{number:0500}", number, "{}") for number in range(1_000)]
+    writer.begin()
+    writer.add(page)
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            writer.add(page)
+        writer.end()
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20, "of 25 MB of text"
+    finally:
+        tracemalloc.stop()
 
 
 def test_lines_are_of_rfc_4180() -> None:
