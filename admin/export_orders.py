@@ -4,12 +4,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from uuid import UUID
 
+from admin.errors import ExportNotFound
 from admin.exports import ExportKind, Wanted, permitted, role_of
 from admin.files import Files, Link, Links
 from admin.store import Store
 from mesh import audit, idempotency
 from mesh.clock import IdSource
-from mesh.errors import ExportNotFound, QuotaExceeded
+from mesh.errors import QuotaExceeded
 from mesh.idempotency import RequestKey
 from mesh.identity import Principal
 from mesh.jobs import Jobs

@@ -11,10 +11,10 @@ from voketag.admin.v1 import export_pb2 as pb
 from voketag.admin.v1 import export_pb2_grpc
 
 from admin import export_convert as convert
+from admin.errors import LinkInvalid
 from admin.export_orders import ExportOrders
 from admin.exports import Exports
 from admin.files import Files, Links
-from mesh.errors import LinkInvalid
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
 

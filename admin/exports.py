@@ -13,10 +13,11 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from admin.errors import ExportTooLarge
 from admin.store import Store
 from mesh import audit
 from mesh.ahead import ahead
-from mesh.errors import AccessDenied, ExportTooLarge, RateLimited
+from mesh.errors import AccessDenied, RateLimited
 from mesh.identity import Principal
 from mesh.tables import Column, CsvWriter, JsonLinesWriter, Kind, TableFormat, TableWriter
 from mesh.workbook import WorkbookWriter

@@ -14,9 +14,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from admin.errors import LinkInvalid
 from admin.store import Store
 from mesh.clock import Clock
-from mesh.errors import LinkInvalid
 from mesh.identity import Principal
 
 PIECE_BYTES = 1 << 20

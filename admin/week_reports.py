@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from admin.errors import WeeklyReportNotFound
 from admin.exports import role_of
 from admin.files import Files, Link, Links
 from admin.store import Store
@@ -12,7 +13,7 @@ from admin.users import FACTORY_ROLES
 from admin.weeks import Week
 from mesh import audit, idempotency
 from mesh.clock import Clock, IdSource
-from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed, WeeklyReportNotFound
+from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed
 from mesh.idempotency import RequestKey
 from mesh.identity import Principal
 from mesh.jobs import Jobs

@@ -9,12 +9,14 @@ import pytest
 from google.rpc import error_details_pb2
 from voketag.mesh.v1 import reason_pb2
 
+from admin import errors as admin_errors
 from mesh import errors
 from mesh.errors import FieldViolation, VokeTagError
 from mesh.interceptors.errors import CODES, DOMAIN, to_status
 
 ROOT = Path(__file__).resolve().parents[3]
-CLASSES = {cls.reason: cls for cls in VokeTagError.__subclasses__() if cls.__module__ == errors.__name__}
+MODULES = (errors.__name__, admin_errors.__name__)
+CLASSES = {cls.reason: cls for cls in VokeTagError.__subclasses__() if cls.__module__ in MODULES}
 EDGE_ONLY = {"REQUEST_REFUSED"}
 
 
