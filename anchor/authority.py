@@ -9,7 +9,8 @@ from rfc3161_client.base import HashAlgorithm
 from anchor.evidence import TimeStamp
 from anchor.target import TargetUnavailableError
 from mesh.clock import Clock
-from mesh.timestamps import Authorities, TimeStampError
+from mesh.timestamps import Authorities
+from trust.stamp import StampInvalidError
 
 LONGEST = 16_384
 """Bytes of an answer; one with a chain of certificates has some 6,000."""
@@ -50,7 +51,7 @@ class Authority:
         answer = await self._ask(request.as_bytes())
         try:
             time = self._trusted.check(answer, root, nonce=request.nonce)
-        except TimeStampError as error:
+        except StampInvalidError as error:
             raise StampRefusedError(f"the authority's answer is not used: {error}") from None
         if abs(time - self._clock.now()) > self._tolerance:
             raise StampRefusedError(f"the authority's answer is not used: its time is {time.isoformat()}")

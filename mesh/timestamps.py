@@ -8,15 +8,15 @@ from datetime import datetime
 from cryptography import x509
 from rfc3161_client import TimeStampResponse, VerificationError, VerifierBuilder, decode_timestamp_response
 
+from trust.stamp import AuthorityUnknownError, StampInvalidError
+
 GRANTED = 0
 SHA256 = x509.ObjectIdentifier("2.16.840.1.101.3.4.2.1")
 
 
+STRANGER = ("unable to get local issuer certificate", "self-signed certificate in certificate chain")
+"""OpenSSL's words for a certificate that leads to none of ours."""
 VERIFY_ERROR = re.compile(r"Verify error: ([^\"]+)")
-
-
-class TimeStampError(Exception):
-    """It is no time stamp of these bytes by an authority that is trusted."""
 
 
 class Authorities:
@@ -31,7 +31,9 @@ class Authorities:
         return cls(x509.load_pem_x509_certificates(text))
 
     def check(self, response: bytes, data: bytes, *, nonce: int | None = None) -> datetime:
-        """When (UTC) an authority had `data`, by its answer, a TimeStampResp in DER. Raises TimeStampError.
+        """When (UTC) an authority had `data`, by its answer, a TimeStampResp in DER.
+
+        Raises StampInvalidError, AuthorityUnknownError.
 
         The signer's certificate has to lead to one of ours, to be valid at that time, and to be for time-stamping;
         the message imprint is SHA-256 of `data` (RFC 3161, sections 2.3 and 2.4.2).
@@ -43,9 +45,10 @@ class Authorities:
         except (VerificationError, ValueError) as error:
             # OpenSSL's own words, out of a whole stack of them.
             said = VERIFY_ERROR.search(str(error))
-            raise TimeStampError(said[1] if said else str(error)) from None
+            why = said[1] if said else str(error)
+            raise (AuthorityUnknownError if why in STRANGER else StampInvalidError)(why) from None
         if answer.tst_info.message_imprint.hash_algorithm != SHA256:
-            raise TimeStampError("its message imprint is not SHA-256")
+            raise StampInvalidError("its message imprint is not SHA-256")
         return answer.tst_info.gen_time
 
 
@@ -54,7 +57,7 @@ def _decode(response: bytes) -> TimeStampResponse:
         answer = decode_timestamp_response(response)
         status = answer.status
     except ValueError:
-        raise TimeStampError("it is no answer of a time-stamp authority") from None
+        raise StampInvalidError("it is no answer of a time-stamp authority") from None
     if status != GRANTED:
-        raise TimeStampError(f"the authority refused: {'; '.join(answer.status_string) or f'status {status}'}")
+        raise StampInvalidError(f"the authority refused: {'; '.join(answer.status_string) or f'status {status}'}")
     return answer

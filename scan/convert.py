@@ -23,7 +23,8 @@ from scan.risk import Assessment, Factor
 from scan.verdict import Checks, Judgement, Outcome, Verdict
 from scan.verify import Answer
 from scan.watching import DayTotals, LiveScan, Seen, TopProduct
-from trust.receipt import ChainPart, TreePart
+from trust.document import MAX_EVIDENCE
+from trust.receipt import ChainPart, StampPart, TreePart
 
 VERDICTS = {
     Verdict.GENUINE_CODE: scan_pb2.VERDICT_GENUINE_CODE,
@@ -275,14 +276,26 @@ def proof(response: anchor_pb2.GetProofResponse) -> Proof | None:
     if not response.HasField("proof"):
         return None
     tree, anchor = response.proof, response.anchor
-    place = anchor.location
     final = anchor.state == anchor_pb2.ANCHOR_STATE_FINAL
     return Proof(
         anchor=TreePart(tree.index, tree.size, tuple(tree.path), tree.anchor_root),
-        chain=ChainPart(place.chain_id, place.contract.lower(), place.transaction.lower(), place.block_number)
+        chain=_place(anchor.location) if final else None,
+        evidence=tuple(
+            [_evidence(each) for each in response.evidence if each.location != anchor.location][:MAX_EVIDENCE]
+        )
         if final
-        else None,
+        else (),
     )
+
+
+def _evidence(evidence: anchor_pb2.Evidence) -> ChainPart | StampPart:
+    if evidence.HasField("location"):
+        return _place(evidence.location)
+    return StampPart(evidence.time_stamp.response)
+
+
+def _place(place: anchor_pb2.ChainLocation) -> ChainPart:
+    return ChainPart(place.chain_id, place.contract.lower(), place.transaction.lower(), place.block_number)
 
 
 def inclusion(found: Inclusion) -> ledger_pb2.InclusionProof:

@@ -26,6 +26,9 @@ STEPS = (
     ("anchor_on_chain", "PASSED", "passed"),
     ("anchor_on_chain", "FAILED", "failed"),
     ("anchor_on_chain", "NOT_CHECKED", "not_checked"),
+    ("evidence", "PASSED", "passed"),
+    ("evidence", "FAILED", "failed"),
+    ("evidence", "NOT_CHECKED", "not_checked"),
 )
 """What web/check.mjs can say of a receipt: the step, its outcome, and how the page marks it."""
 ICONS = (

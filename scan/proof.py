@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from mesh.clock import Clock
-from trust.receipt import ChainPart, TreePart
+from trust.receipt import ChainPart, StampPart, TreePart
 
 PENDING_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The batch's place in an anchored tree, and that tree's place on the chain once it is final."""
+    """The batch's place in an anchored tree, that tree's place on the chain once it is final, and what others have."""
 
     anchor: TreePart
     chain: ChainPart | None
+    evidence: tuple[ChainPart | StampPart, ...] = ()
 
 
 Ask = Callable[[UUID], Awaitable[Proof | None]]

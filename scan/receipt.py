@@ -65,6 +65,7 @@ class Receipts:
             batch=TreePart(card.index, tree.size, _path(card, tree), tree.root),
             anchor=proof.anchor if proof else None,
             chain=proof.chain if proof else None,
+            evidence=proof.evidence if proof else (),
         )
         verification = verify(receipt)
         if verification.failed:

@@ -11,10 +11,12 @@ MAX_BYTES = 64 * 1024
 # RFC 8785 writes numbers as IEEE doubles, which hold whole numbers exactly up to here.
 MAX_NUMBER = (1 << 53) - 1
 
-# Six objects and two lists, and no more, make a receipt.
-_MOST_CONTAINERS = 8
+MAX_EVIDENCE = 8
+# Six objects and two lists, and the evidence, and no more, make a receipt.
+_MOST_CONTAINERS = 8 + 1 + MAX_EVIDENCE
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _HASH = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+_BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -50,6 +52,11 @@ def parse(text: bytes) -> object:
 
 def hash_text(value: bytes) -> str:
     """Write a hash of 32 bytes as base64url without padding, 43 characters."""
+    return blob_text(value)
+
+
+def blob_text(value: bytes) -> str:
+    """Write bytes as base64url without padding."""
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
@@ -104,6 +111,24 @@ class Fields:
         if not isinstance(value, list):
             raise ReceiptMalformedError(where, "is not a list")
         return tuple(_hash(item, f"{where}[{place}]") for place, item in enumerate(value))
+
+    def children(self, name: str) -> list[tuple[object, str]]:
+        """Read a list, each item with its place."""
+        value, where = self._values[name], self._place(name)
+        if not isinstance(value, list):
+            raise ReceiptMalformedError(where, "is not a list")
+        return [(item, f"{where}[{place}]") for place, item in enumerate(value)]
+
+    def blob(self, name: str) -> bytes:
+        """Read bytes, one or more, as base64url without padding, in the one form that they have."""
+        text = self.text(name, _BASE64URL)
+        try:
+            value = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except ValueError:
+            value = b""
+        if not value or blob_text(value) != text:
+            raise ReceiptMalformedError(self._place(name), "is not base64url without padding")
+        return value
 
     def raw(self, name: str) -> dict[str, Any]:
         """Read an object whose fields the caller checks."""

@@ -9,11 +9,13 @@ text that is not its own canonical form is refused, so that two verifiers never 
      "product": {"attributes": {...}, "id"}, "state": "PENDING" | "FINAL", "type": "voketag.receipt/v1"}
 
 Hashes are base64url without padding (43 characters), ids are UUIDs in lower case, numbers are whole and below
-2^53. A receipt is FINAL exactly when it names its place on a chain.
+2^53. A receipt is FINAL exactly when it names its place on a chain. One of an anchor that others have too besides that
+chain has "type": "voketag.receipt/v2" and a list "evidence", each like "chain", or
+{"kind": "rfc3161", "response": a TimeStampResp in base64url}.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Self
@@ -21,10 +23,12 @@ from uuid import UUID
 
 from trust import canonical, merkle
 from trust.chain import ChainReader, ChainUnreachableError
-from trust.document import Fields, ReceiptMalformedError, canonical_json, hash_text, parse
+from trust.document import MAX_EVIDENCE, Fields, ReceiptMalformedError, blob_text, canonical_json, hash_text, parse
+from trust.stamp import AuthorityUnknownError, StampChecker, StampInvalidError
 
 __all__ = [
     "TYPE",
+    "TYPE_WITH_EVIDENCE",
     "ChainPart",
     "ChainReader",
     "Outcome",
@@ -32,6 +36,7 @@ __all__ = [
     "Receipt",
     "ReceiptMalformedError",
     "ReceiptState",
+    "StampPart",
     "Step",
     "TreePart",
     "Verification",
@@ -39,14 +44,16 @@ __all__ = [
 ]
 
 TYPE = "voketag.receipt/v1"
+TYPE_WITH_EVIDENCE = "voketag.receipt/v2"
 
 _RECEIPT = frozenset({"anchor", "batch", "chain", "product", "state", "type"})
 _PRODUCT = frozenset({"attributes", "id"})
 _TREE = frozenset({"index", "path", "root", "size"})
 _BATCH = _TREE | {"id"}
 _CHAIN = frozenset({"block_number", "chain_id", "contract", "kind", "transaction"})
+_STAMP = frozenset({"kind", "response"})
 
-_TYPE_TEXT = re.compile(re.escape(TYPE))
+_TYPE_TEXT = re.compile(f"{re.escape(TYPE)}|{re.escape(TYPE_WITH_EVIDENCE)}")
 _STATE_TEXT = re.compile("PENDING|FINAL")
 _KIND_TEXT = re.compile("evm")
 _CONTRACT_TEXT = re.compile("0x[0-9a-f]{40}")
@@ -100,10 +107,18 @@ class ChainPart:
 
 
 @dataclass(frozen=True, slots=True)
+class StampPart:
+    """A time stamp (RFC 3161) over the 32 bytes of the anchor root: the authority's TimeStampResp in DER."""
+
+    response: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What is claimed of one product; nothing of it is true until `verify` says so.
 
-    Raises ReceiptMalformedError if there is a chain part without an anchor part.
+    `evidence` is what others than the chain have of the anchor root, at most 8. Raises ReceiptMalformedError if there
+    is a chain part without an anchor part, or evidence without a chain part.
     """
 
     product: ProductPart
@@ -111,8 +126,11 @@ class Receipt:
     batch: TreePart
     anchor: TreePart | None = None
     chain: ChainPart | None = None
+    evidence: tuple[ChainPart | StampPart, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.evidence) > (MAX_EVIDENCE if self.chain else 0):
+            raise ReceiptMalformedError("receipt.evidence", f"is without a chain, or more than {MAX_EVIDENCE}")
         if self.chain is not None and self.anchor is None:
             raise ReceiptMalformedError("receipt.anchor", "is null, but the receipt names a chain")
 
@@ -123,24 +141,19 @@ class Receipt:
 
     def to_json(self) -> bytes:
         """Write the canonical document."""
-        chain = self.chain and {
-            "block_number": self.chain.block_number,
-            "chain_id": self.chain.chain_id,
-            "contract": self.chain.contract,
-            "kind": "evm",
-            "transaction": self.chain.transaction,
-        }
+        more = {"evidence": [_evidence_fields(part) for part in self.evidence]} if self.evidence else {}
         return canonical_json(
             {
+                **more,
                 "anchor": self.anchor and _tree_fields(self.anchor),
                 "batch": {"id": str(UUID(bytes=self.batch_id)), **_tree_fields(self.batch)},
-                "chain": chain,
+                "chain": self.chain and _evidence_fields(self.chain),
                 "product": {
                     "attributes": dict(self.product.attributes),
                     "id": str(UUID(bytes=self.product.id)),
                 },
                 "state": self.state.value,
-                "type": TYPE,
+                "type": TYPE_WITH_EVIDENCE if self.evidence else TYPE,
             }
         )
 
@@ -150,7 +163,9 @@ class Receipt:
 
         Raises ReceiptMalformedError, saying where, on anything but the canonical form of a receipt.
         """
-        fields = Fields(parse(text), "receipt", _RECEIPT)
+        document = parse(text)
+        more = isinstance(document, dict) and document.get("type") == TYPE_WITH_EVIDENCE
+        fields = Fields(document, "receipt", _RECEIPT | {"evidence"} if more else _RECEIPT)
         fields.text("type", _TYPE_TEXT)
         batch, anchor = fields.child("batch", _BATCH), fields.optional("anchor", _TREE)
         receipt = cls(
@@ -159,6 +174,7 @@ class Receipt:
             batch=_tree(batch),
             anchor=_tree(anchor) if anchor else None,
             chain=_chain(fields.optional("chain", _CHAIN)),
+            evidence=tuple([_evidence(*item) for item in fields.children("evidence")]) if more else (),
         )
         if fields.text("state", _STATE_TEXT) != receipt.state.value:
             raise ReceiptMalformedError("receipt.state", f"is not {receipt.state.value}, which the chain part says")
@@ -179,6 +195,8 @@ class Step:
 @dataclass(frozen=True, slots=True)
 class Verification:
     """What `verify` found: always the steps product_in_batch, batch_in_anchor and anchor_on_chain, in order.
+
+    A step evidence_1 and so on follows for each further piece of evidence; one that FAILED makes the receipt invalid.
 
     | receipt                                 | valid | pending | on_chain               |
     |-----------------------------------------|-------|---------|------------------------|
@@ -209,20 +227,34 @@ class Verification:
     @property
     def on_chain(self) -> bool:
         """Whether the whole way to the contract was checked and is true."""
-        return all(step.outcome is Outcome.PASSED for step in self.steps)
+        return all(step.outcome is Outcome.PASSED for step in self.steps[:3]) and not self.failed
 
 
-def verify(receipt: Receipt, chain: ChainReader | None = None, *, contract: str | None = None) -> Verification:
+def verify(
+    receipt: Receipt,
+    chain: ChainReader | None = None,
+    *,
+    contract: str | None = None,
+    others: Sequence[ChainReader] = (),
+    stamps: StampChecker | None = None,
+) -> Verification:
     """Check a receipt link by link; every link is tried, whatever came of those before.
 
     With `chain` the anchor root is looked up in the receipt's contract; if the chain cannot be reached the step is
     NOT_CHECKED. `contract` is the address the caller knows to be VokeTag's: a receipt naming another fails, and
-    without it a found root proves only that someone registered it in the contract the receipt names.
+    without it a found root proves only that someone registered it in the contract the receipt names. `others` are asked
+    for evidence on further chains, `stamps` for time stamps; evidence that none of them knows is NOT_CHECKED.
     """
+    root = receipt.anchor.root if receipt.anchor else b""
+    readers = [*([chain] if chain else []), *others]
     steps = (
         Step("product_in_batch", *_product_in_batch(receipt)),
         Step("batch_in_anchor", *_batch_in_anchor(receipt)),
         Step("anchor_on_chain", *_anchor_on_chain(receipt, chain, contract)),
+        *(
+            Step(f"evidence_{number}", *_evidence_holds(part, root, readers, stamps))
+            for number, part in enumerate(receipt.evidence, 1)
+        ),
     )
     return Verification(steps, receipt.state is ReceiptState.PENDING)
 
@@ -265,9 +297,35 @@ def _anchor_on_chain(receipt: Receipt, chain: ChainReader | None, contract: str 
     try:
         if (chain_id := chain.chain_id()) != part.chain_id:
             return Outcome.FAILED, f"the receipt names chain {part.chain_id}, and this is chain {chain_id}"
-        block = chain.block_of(part.contract, receipt.anchor.root)
+        return _registered(part, receipt.anchor.root, chain)
     except ChainUnreachableError as error:
         return Outcome.NOT_CHECKED, str(error)
+
+
+def _evidence_holds(
+    part: ChainPart | StampPart, root: bytes, readers: Sequence[ChainReader], stamps: StampChecker | None
+) -> tuple[Outcome, str]:
+    if isinstance(part, ChainPart):
+        try:
+            for reader in readers:
+                if reader.chain_id() == part.chain_id:
+                    return _registered(part, root, reader)
+        except ChainUnreachableError as error:
+            return Outcome.NOT_CHECKED, str(error)
+        return Outcome.NOT_CHECKED, f"contract {part.contract} of chain {part.chain_id} was not asked"
+    if stamps is None:
+        return Outcome.NOT_CHECKED, "a time stamp, which needs its authority's certificate to be checked"
+    try:
+        time = stamps.check(part.response, root)
+    except AuthorityUnknownError as error:
+        return Outcome.NOT_CHECKED, f"a time stamp by an authority that is not known here: {error}"
+    except StampInvalidError as error:
+        return Outcome.FAILED, f"the time stamp does not hold: {error}"
+    return Outcome.PASSED, f"a time-stamp authority had the anchor root at {time.isoformat()}"
+
+
+def _registered(part: ChainPart, root: bytes, chain: ChainReader) -> tuple[Outcome, str]:
+    block = chain.block_of(part.contract, root)
     if block is None:
         return Outcome.FAILED, f"contract {part.contract} has not registered the anchor root"
     if block != part.block_number:
@@ -293,9 +351,29 @@ def _tree_fields(tree: TreePart) -> dict[str, Any]:
     return {"index": tree.index, "path": path, "root": hash_text(tree.root), "size": tree.size}
 
 
+def _evidence(item: object, where: str) -> ChainPart | StampPart:
+    if isinstance(item, dict) and item.get("kind") == "rfc3161":
+        return StampPart(Fields(item, where, _STAMP).blob("response"))
+    return _place(Fields(item, where, _CHAIN))
+
+
+def _evidence_fields(part: ChainPart | StampPart) -> dict[str, Any]:
+    if isinstance(part, StampPart):
+        return {"kind": "rfc3161", "response": blob_text(part.response)}
+    return {
+        "block_number": part.block_number,
+        "chain_id": part.chain_id,
+        "contract": part.contract,
+        "kind": "evm",
+        "transaction": part.transaction,
+    }
+
+
 def _chain(fields: Fields | None) -> ChainPart | None:
-    if fields is None:
-        return None
+    return _place(fields) if fields else None
+
+
+def _place(fields: Fields) -> ChainPart:
     fields.text("kind", _KIND_TEXT)
     return ChainPart(
         chain_id=fields.number("chain_id"),

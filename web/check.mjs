@@ -39,7 +39,7 @@ async function findings() {
   if (receipt.product.id !== form.dataset.product) return ["malformed"];
   const chain = endpoint ? jsonRpcChain(endpoint) : undefined;
   const found = await verifyReceipt(receipt, { chain });
-  const lines = found.steps.map((step) => `${step.name}.${step.outcome}`);
+  const lines = found.steps.map((step) => `${step.name.replace(/_[0-9]+$/, "")}.${step.outcome}`);
   if (!receipt.chain) return lines;
   for (const key of ["chain_id", "contract", "block_number"]) {
     form.querySelector(`[data-place=${key}]`).textContent = receipt.chain[key];

@@ -18,6 +18,8 @@ const KEY = /^[a-z][a-z0-9_]{0,31}$/;
 const REFUSED = /[\u0000-\u001f\u007f-\u009f]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 const BLOCK_OF = "7ee64074";
 const BATCH = 1;
+const WITH_EVIDENCE = "voketag.receipt/v2";
+const MAX_EVIDENCE = 8;
 
 /** The text is no receipt in canonical form; the message says where and why. */
 export class ReceiptMalformed extends Error {}
@@ -48,22 +50,27 @@ export function readReceipt(input) {
  * Checks a receipt that `readReceipt` gave, link by link; every link is tried, whatever came of those before.
  *
  * `chain` has `chainId()` and `blockOf(contract, root)`, as `jsonRpcChain` makes it; without it the last step is
- * NOT_CHECKED. `contract` is the address known to be VokeTag's: a receipt that names another fails. `subtle` is
- * WebCrypto's. Gives {steps: [{name, outcome}], valid, pending, failed, onChain}.
+ * NOT_CHECKED. `contract` is the address known to be VokeTag's: a receipt that names another fails. `others` are further
+ * chains to ask for evidence; a step evidence_1 and so on follows for each piece, and time stamps (RFC 3161) are always
+ * NOT_CHECKED here. `subtle` is WebCrypto's. Gives {steps: [{name, outcome}], valid, pending, failed, onChain}.
  */
-export async function verifyReceipt(receipt, { chain, contract, subtle = globalThis.crypto.subtle } = {}) {
+export async function verifyReceipt(receipt, { chain, others = [], contract, subtle = globalThis.crypto.subtle } = {}) {
   const steps = [
     { name: "product_in_batch", outcome: await productInBatch(receipt, subtle) },
     { name: "batch_in_anchor", outcome: await batchInAnchor(receipt, subtle) },
     { name: "anchor_on_chain", outcome: await anchorOnChain(receipt, chain, contract) },
   ];
+  const chains = chain === undefined ? others : [chain, ...others];
+  for (const [place, part] of (receipt.evidence ?? []).entries()) {
+    steps.push({ name: `evidence_${place + 1}`, outcome: await evidenceHolds(part, receipt.anchor, chains) });
+  }
   const failed = steps.some((step) => step.outcome === FAILED);
   return {
     steps,
     failed,
     pending: receipt.chain === null,
     valid: !failed && steps.slice(0, 2).every((step) => step.outcome === PASSED),
-    onChain: steps.every((step) => step.outcome === PASSED),
+    onChain: !failed && steps.slice(0, 3).every((step) => step.outcome === PASSED),
   };
 }
 
@@ -162,9 +169,23 @@ async function anchorOnChain({ anchor, chain: place }, chain, contract) {
   }
 }
 
+async function evidenceHolds(part, anchor, chains) {
+  if (part.kind !== "evm") return NOT_CHECKED;
+  try {
+    for (const chain of chains) {
+      if ((await chain.chainId()) !== part.chain_id) continue;
+      return (await chain.blockOf(part.contract, unhash(anchor.root))) === part.block_number ? PASSED : FAILED;
+    }
+  } catch (error) {
+    if (!(error instanceof ChainUnreachable)) throw error;
+  }
+  return NOT_CHECKED;
+}
+
 function checkShape(receipt) {
-  fields(receipt, "receipt", ["anchor", "batch", "chain", "product", "state", "type"]);
-  text(receipt.type, "receipt.type", /^voketag\.receipt\/v1$/);
+  const more = isObject(receipt) && receipt.type === WITH_EVIDENCE;
+  fields(receipt, "receipt", ["anchor", "batch", "chain", "product", "state", "type", ...(more ? ["evidence"] : [])]);
+  text(receipt.type, "receipt.type", /^voketag\.receipt\/v[12]$/);
   fields(receipt.product, "receipt.product", ["attributes", "id"]);
   text(receipt.product.id, "receipt.product.id", UUID);
   checkAttributes(receipt.product.attributes);
@@ -173,14 +194,43 @@ function checkShape(receipt) {
   if (receipt.anchor !== null) checkTree(receipt.anchor, "receipt.anchor", []);
   if (receipt.chain !== null) {
     if (receipt.anchor === null) throw new ReceiptMalformed("receipt.anchor is null, but the receipt names a chain");
-    fields(receipt.chain, "receipt.chain", ["block_number", "chain_id", "contract", "kind", "transaction"]);
-    text(receipt.chain.kind, "receipt.chain.kind", /^evm$/);
-    text(receipt.chain.contract, "receipt.chain.contract", /^0x[0-9a-f]{40}$/);
-    text(receipt.chain.transaction, "receipt.chain.transaction", /^0x[0-9a-f]{64}$/);
-    number(receipt.chain.chain_id, "receipt.chain.chain_id");
-    number(receipt.chain.block_number, "receipt.chain.block_number");
+    checkPlace(receipt.chain, "receipt.chain");
   }
+  if (more) checkEvidence(receipt);
   text(receipt.state, "receipt.state", receipt.chain === null ? /^PENDING$/ : /^FINAL$/);
+}
+
+function checkPlace(place, where) {
+  fields(place, where, ["block_number", "chain_id", "contract", "kind", "transaction"]);
+  text(place.kind, `${where}.kind`, /^evm$/);
+  text(place.contract, `${where}.contract`, /^0x[0-9a-f]{40}$/);
+  text(place.transaction, `${where}.transaction`, /^0x[0-9a-f]{64}$/);
+  number(place.chain_id, `${where}.chain_id`);
+  number(place.block_number, `${where}.block_number`);
+}
+
+function checkEvidence({ evidence, chain }) {
+  const where = "receipt.evidence";
+  if (!Array.isArray(evidence) || evidence.length === 0 || evidence.length > MAX_EVIDENCE) {
+    throw new ReceiptMalformed(`${where} is not a list of 1 to ${MAX_EVIDENCE}`);
+  }
+  if (chain === null) throw new ReceiptMalformed(`${where} is without a chain`);
+  for (const [place, part] of evidence.entries()) {
+    if (!isObject(part) || part.kind !== "rfc3161") {
+      checkPlace(part, `${where}[${place}]`);
+      continue;
+    }
+    fields(part, `${where}[${place}]`, ["kind", "response"]);
+    text(part.response, `${where}[${place}].response`, /^[A-Za-z0-9_-]+$/);
+    if (!isCanonicalBase64(part.response)) throw new ReceiptMalformed(`${where}[${place}].response is not base64url`);
+  }
+}
+
+/** Whether it is the one form that some bytes have: no spare bits are set. */
+function isCanonicalBase64(value) {
+  if (value.length % 4 === 1) return false;
+  const standard = value.replaceAll("-", "+").replaceAll("_", "/");
+  return btoa(atob(standard)).replace(/=+$/, "") === standard;
 }
 
 function checkTree(tree, where, more) {

@@ -1,5 +1,8 @@
 """The anchor service of the contract, without a chain: what is put in comes out of GetProof, over real gRPC."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import grpc
 from grpc.aio import ServicerContext
 from voketag.anchor.v1 import anchor_pb2, anchor_pb2_grpc
@@ -8,6 +11,9 @@ from trust import canonical, merkle
 
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 TRANSACTION = "0x" + "ab" * 32
+
+
+NOTHING: Mapping[str, bytes] = MappingProxyType({})
 
 
 class FakeAnchor(anchor_pb2_grpc.AnchorServiceServicer):
@@ -27,7 +33,9 @@ class FakeAnchor(anchor_pb2_grpc.AnchorServiceServicer):
     async def stop(self) -> None:
         await self._server.stop(0)
 
-    def put(self, batch_id: bytes, text: str, root: bytes, size: int, *, state: int) -> None:
+    def put(
+        self, batch_id: bytes, text: str, root: bytes, size: int, *, state: int, stamps: Mapping[str, bytes] = NOTHING
+    ) -> None:
         anchor = anchor_pb2.Anchor(batch_id=text, root=root, size=size, state=state)  # type: ignore[arg-type]
         response = anchor_pb2.GetProofResponse(anchor=anchor)
         if state != anchor_pb2.ANCHOR_STATE_PENDING:
@@ -44,6 +52,9 @@ class FakeAnchor(anchor_pb2_grpc.AnchorServiceServicer):
                     kind="evm", chain_id=31337, contract=CONTRACT, transaction=TRANSACTION, block_number=7
                 )
             )
+            response.evidence.add(target="chain").location.CopyFrom(response.anchor.location)
+            for target, stamp in stamps.items():
+                response.evidence.add(target=target).time_stamp.response = stamp
         self._answers[text] = response
 
     async def GetProof(

@@ -1,5 +1,6 @@
 """GetReceipt through the public door, with what it gives checked as a stranger would."""
 
+import asyncio
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,7 @@ from tests.fakes.anchor import CONTRACT, FakeAnchor
 from tests.integration.scan.calls import Stub, reason_of
 from tests.integration.scan.world import ATTRIBUTES, Batch, Database, Service, anywhere, stub_of, token_of
 from tests.servers import ValkeyAddress
-from trust.receipt import Receipt, ReceiptState, verify
+from trust.receipt import Receipt, ReceiptState, StampPart, verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -57,6 +58,20 @@ async def test_a_final_receipt_verifies(stub: Stub, database: Database, anchor: 
         assert found.chain is not None
         assert found.chain.contract == CONTRACT.lower()
     assert len(found.to_json()) <= 2048
+
+
+async def test_a_final_receipt_carries_what_others_have_of_the_anchor(
+    stub: Stub, database: Database, anchor: FakeAnchor
+) -> None:
+    batch = await database.batch(3, state="COMPLETED")
+    assert batch.root is not None
+    for state, evidence in ((MINED, ()), (FINAL, (StampPart(b"one"), StampPart(b"two")))):
+        stamps = {"tsa": b"one", "tsa-eu": b"two"}
+        anchor.put(batch.batch_id.bytes, str(batch.batch_id), batch.root, 3, state=state, stamps=stamps)
+        async with asyncio.timeout(20):
+            while (found := await receipt(stub, batch.tokens[1])).evidence != evidence:
+                await asyncio.sleep(0.05)  # what is not final is remembered for a second
+        assert (b"voketag.receipt/v2" in found.to_json()) is (state == FINAL)
 
 
 @pytest.mark.parametrize("state", [None, PENDING, SUBMITTED, MINED])

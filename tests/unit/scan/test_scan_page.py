@@ -208,7 +208,7 @@ def test_the_scripts_are_modules_that_import_nothing(tmp_path: Path) -> None:
 def test_the_page_holds_every_line_that_its_script_may_show(language: Language) -> None:
     document = Document(PAGE.write(CODE, CASES["genuine"], language))
     lines = {attributes["data-line"] for _, attributes in document.elements if "data-line" in attributes}
-    steps = {"product_in_batch": "PF", "batch_in_anchor": "PFN", "anchor_on_chain": "PFN"}
+    steps = {"product_in_batch": "PF", "batch_in_anchor": "PFN", "anchor_on_chain": "PFN", "evidence": "PFN"}
     outcomes = {"P": "PASSED", "F": "FAILED", "N": "NOT_CHECKED"}
     expected = {f"{step}.{outcomes[letter]}" for step, letters in steps.items() for letter in letters}
     assert lines == expected | {"malformed", "unreachable", "place"}
