@@ -64,7 +64,7 @@ class Increments:
     """What is to be added: by span one of COUNTED, by span and country, by day and product."""
 
     scans: dict[Span, Counter[str]] = field(default_factory=dict)
-    countries: Counter[tuple[Span, str]] = field(default_factory=Counter)
+    countries: dict[Span, Counter[str]] = field(default_factory=dict)
     products: Counter[tuple[date, UUID]] = field(default_factory=Counter)
     known: Counter[tuple[date, UUID]] = field(default_factory=Counter)
     owners: dict[UUID, UUID] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Increments:
             unseen.discard(scan.product_id)
             for span in spans(scan):
                 _add(found.scans.setdefault(span, Counter()), scan, first=first)
-                found.countries[span, scan.country] += 1
+                found.countries.setdefault(span, Counter())[scan.country] += 1
             product = scan.at.date(), scan.product_id
             found.products[product] += 1
             if scan.factory_id is not None:

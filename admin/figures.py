@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
+
+import orjson
 
 from admin.counting import COUNTED, DAY, EVERYBODY, midnight
 from admin.period import Period
+from admin.product_lists import ProductList, ProductScans, together
 from admin.store import Store
 from admin.users import FACTORY_ROLES
 from mesh.clock import Clock
@@ -28,18 +31,10 @@ OF_EVERYBODY = frozenset((FACTORIES, ANCHORING, JOBS, ACCOUNTS))
 
 
 class Point(NamedTuple):
-    """Scans of an hour or day that begins then, by the names in COUNTED."""
+    """Scans of an hour or day that begins then, by the names in COUNTED; nothing where there are none."""
 
     since: datetime
-    counts: Mapping[str, int]
-
-
-class ProductScans(NamedTuple):
-    """A product, and how often it was scanned at least and at most."""
-
-    product_id: UUID
-    scans: int
-    at_most: int
+    counts: Mapping[str, Any]
 
 
 class FactoryScans(NamedTuple):
@@ -140,22 +135,17 @@ class Figures:
             parts = frozenset(parts) - OF_EVERYBODY
         as_of = {row["source"]: row["as_of"] async for row in self._sql.read_as_of(connection)}
         told = Told(as_of, parts, now)
-        span = {"grain": period.grain, "since": period.since, "until": period.until}
         for part, read in (
             (SCANS, self._scans),
+            (COUNTRIES, self._countries),
             (TOTALS, self._totals),
             (PRODUCTS, self._products),
+            (FACTORIES, self._factories),
             (BATCHES, self._batches),
             (ANCHORING, self._windows),
         ):
             if part in parts:
                 await read(connection, period, told)
-        if COUNTRIES in parts:
-            rows = self._sql.read_countries(connection, factory_id=period.factory_id, **span)
-            told.countries = [(row["country"], row["scans"]) async for row in rows]
-        if FACTORIES in parts:
-            rows = self._sql.read_factories(connection, everybody=EVERYBODY, most=LISTED, **span)
-            told.factories = [FactoryScans(*row) async for row in rows]
         if JOBS in parts:
             told.jobs = [Job(*row) async for row in self._sql.read_jobs(connection)]
         if ACCOUNTS in parts:
@@ -170,6 +160,20 @@ class Figures:
         found = {row["since"]: dict(row) async for row in rows}
         told.points = [Point(since, found.get(since, {})) for since in period.spans()]
 
+    async def _countries(self, connection: Connection, period: Period, told: Told) -> None:
+        if SCANS not in told.parts:
+            await self._scans(connection, period, told)
+        scans: Counter[str] = Counter()
+        for point in told.points:
+            if point.counts:
+                scans.update(orjson.loads(str(point.counts["countries"])))
+        told.countries = sorted(scans.items(), key=lambda item: (-item[1], item[0]))
+
+    async def _factories(self, connection: Connection, period: Period, told: Told) -> None:
+        since, until = period.days
+        rows = self._sql.read_factories(connection, since=since, until=until, most=LISTED)
+        told.factories = [FactoryScans(*row) async for row in rows]
+
     async def _totals(self, connection: Connection, period: Period, told: Told) -> None:
         told.ever = dict(await self._sql.read_all_scans(connection, factory_id=period.factory_id))
         today = midnight(told.now.date())
@@ -180,9 +184,8 @@ class Figures:
 
     async def _products(self, connection: Connection, period: Period, told: Told) -> None:
         since, until = period.days
-        rows = self._sql.read_products(connection, factory_id=period.factory_id, since=since, until=until, most=LISTED)
-        *listed, rest = [ProductScans(*row) async for row in rows]
-        told.products, told.unlisted_at_most = listed, rest.at_most
+        rows = self._sql.read_products(connection, factory_id=period.factory_id, since=since, until=until)
+        told.products, told.unlisted_at_most = together([ProductList(*row) async for row in rows], LISTED)
 
     async def _batches(self, connection: Connection, period: Period, told: Told) -> None:
         since, until = period.days

@@ -14,9 +14,11 @@ from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
+import orjson
 import structlog
 
-from admin.counting import COUNTED, EVERYBODY, Counted, Increments, Scan, Standing, first_id, midnight
+from admin.counting import COUNTED, DAY, EVERYBODY, Counted, Increments, Scan, Span, Standing, first_id, midnight
+from admin.product_lists import ProductList
 from admin.store import Store
 from mesh.clock import Clock
 from mesh.database import Connection
@@ -135,20 +137,27 @@ class Rollups:
         )
         standings = increments.add_products([Counted(*row) async for row in rows])
         await self._rank(connection, standings)
-        columns: dict[str, list[int]] = {
+        await self._put(connection, increments)
+
+    async def _put(self, connection: Connection, increments: Increments) -> None:
+        grains, factory_ids, moments = zip(*increments.scans, strict=True)
+        spans = {"grains": grains, "factory_ids": factory_ids, "since": moments}
+        async for row in self._store.sql.countries_of(connection, **spans):
+            span = Span(row["grain"], row["factory_id"], row["since"])
+            increments.countries[span].update(orjson.loads(row["countries"]))
+        columns: dict[str, list[Any]] = {
             name: [counts[name] for counts in increments.scans.values()] for name in COUNTED
         }
-        grains, factory_ids, moments = zip(*increments.scans, strict=True)
-        await sql.add_scans(connection, grains=grains, factory_ids=factory_ids, since=moments, **columns)
-        grains, factory_ids, moments = zip(*(span for span, _ in increments.countries), strict=True)
-        await sql.add_countries(
-            connection,
-            grains=grains,
-            factory_ids=factory_ids,
-            since=moments,
-            countries=[country for _, country in increments.countries],
-            scans=list(increments.countries.values()),
-        )
+        columns["countries"] = [orjson.dumps(increments.countries[span]).decode() for span in increments.scans]
+        await self._store.sql.add_scans(connection, **spans, **columns)
+        days = [
+            (span.since.date(), span.factory_id, counts["scans"], counts["suspicious"] + counts["likely_copy"])
+            for span, counts in increments.scans.items()
+            if span.grain == DAY and span.factory_id != EVERYBODY
+        ]
+        if days:
+            names = ("days", "factory_ids", "scans", "suspected")
+            await self._store.sql.add_factories(connection, **dict(zip(names, zip(*days, strict=True), strict=True)))
 
     async def _recall(self, connection: Connection, late: Sequence[tuple[date, UUID]], position: int) -> None:
         if late:
@@ -162,16 +171,18 @@ class Rollups:
             )
 
     async def _rank(self, connection: Connection, standings: Sequence[Standing]) -> None:
-        factory_ids, days, product_ids, scans = zip(*standings, strict=True)
-        await self._store.sql.rank_products(
-            connection, factory_ids=factory_ids, days=days, product_ids=product_ids, scans=scans, most=self._most
-        )
-        lists = {(standing.factory_id, standing.day) for standing in standings}
-        await self._store.sql.trim_products(
-            connection,
-            factory_ids=[factory_id for factory_id, _ in lists],
-            days=[day for _, day in lists],
-            most=self._most,
+        grown: dict[tuple[UUID, date], dict[bytes, int]] = {}
+        for factory_id, day, product_id, scans in standings:
+            grown.setdefault((factory_id, day), {})[product_id.bytes] = scans
+        factory_ids, days = zip(*grown, strict=True)
+        lists = {
+            (row["factory_id"], row["day"]): ProductList(row["listed"], row["complete"])
+            async for row in self._store.sql.lists_of(connection, factory_ids=factory_ids, days=days)
+        }
+        raised = [lists.get(key, ProductList()).raised(scans, self._most) for key, scans in grown.items()]
+        listed, complete = zip(*raised, strict=True)
+        await self._store.sql.put_lists(
+            connection, factory_ids=factory_ids, days=days, listed=listed, complete=complete
         )
 
     def _remembered_since(self, scans: Sequence[Scan]) -> date:

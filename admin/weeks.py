@@ -8,7 +8,8 @@ from uuid import UUID
 
 from admin.counting import COUNTED, DAY
 from admin.exports import first_id
-from admin.figures import COUNTRIES, PRODUCTS, SCANS, Figures, Point, ProductScans, total
+from admin.figures import COUNTRIES, PRODUCTS, SCANS, Figures, Point, total
+from admin.product_lists import ProductScans
 from admin.store import Store
 from mesh.clock import Clock
 from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed

@@ -5,7 +5,7 @@ SELECT source, as_of FROM rollups;
 -- name: read_scans(grain, factory_id, since, until)
 -- Hours or days of a factory or of everybody, those with scans; by primary key.
 SELECT since, scans, genuine, suspicious, likely_copy, blocked, unknown, risk_0, risk_10, risk_20, risk_30, risk_40,
-  risk_50, risk_60, risk_70, risk_80, risk_90, risk_total, first_scans, products
+  risk_50, risk_60, risk_70, risk_80, risk_90, risk_total, first_scans, products, countries::text
 FROM scan_rollups WHERE grain = :grain AND factory_id = :factory_id AND since >= :since AND since < :until
 ORDER BY since;
 
@@ -20,46 +20,15 @@ SELECT sum(scans)::bigint AS scans, sum(genuine)::bigint AS genuine, sum(suspici
   sum(products)::bigint AS products
 FROM scan_rollups WHERE grain = 'day' AND factory_id = :factory_id;
 
--- name: read_countries(grain, factory_id, since, until)
--- Countries of a period, most scans first; by primary key.
-SELECT country, sum(scans)::bigint AS scans FROM country_rollups
-WHERE grain = :grain AND factory_id = :factory_id AND since >= :since AND since < :until
-GROUP BY country ORDER BY scans DESC, country;
+-- name: read_products(factory_id, since, until)
+-- The products scanned most of each day; by primary key.
+SELECT listed, complete FROM product_lists WHERE factory_id = :factory_id AND day >= :since AND day < :until;
 
--- name: read_products(factory_id, since, until, most)
--- The products scanned most, out of those kept of each day. Of a day that has more products than are kept, no other one
--- has more scans than the least of them. Behind the list comes one more row: how many scans a product that is not in it
--- may have.
-WITH kept AS (
-  SELECT day, product_id, scans FROM product_rollups
-  WHERE factory_id = :factory_id AND day >= :since AND day < :until
-), days AS (
-  SELECT kept.day, CASE WHEN count(*) < whole.products THEN min(kept.scans) ELSE 0 END AS least
-  FROM kept JOIN scan_rollups whole
-    ON whole.grain = 'day' AND whole.factory_id = :factory_id AND whole.since = kept.day::timestamp AT TIME ZONE 'UTC'
-  GROUP BY kept.day, whole.products
-), bounds AS (
-  SELECT coalesce(sum(least), 0)::bigint AS least FROM days
-), totals AS (
-  SELECT product_id, sum(scans)::bigint AS scans, (sum(scans) + bounds.least - sum(days.least))::bigint AS at_most,
-    row_number() OVER (ORDER BY sum(scans) DESC, product_id) AS place
-  FROM kept JOIN days USING (day) CROSS JOIN bounds
-  GROUP BY product_id, bounds.least
-)
-SELECT product_id, scans, at_most FROM (
-  SELECT place, product_id, scans, at_most FROM totals WHERE place <= :most::integer
-  UNION ALL
-  SELECT :most::integer + 1, NULL, NULL,
-    greatest((SELECT max(at_most) FROM totals WHERE place > :most::integer), (SELECT least FROM bounds))
-) AS list
-ORDER BY place;
-
--- name: read_factories(grain, since, until, everybody, most)
--- The factories whose products were scanned most; by the index on time.
+-- name: read_factories(since, until, most)
+-- The factories whose products were scanned most; by primary key.
 SELECT factory_id, coalesce(name, '') AS name, scans, suspected FROM (
-  SELECT factory_id, sum(scans)::bigint AS scans, sum(suspicious + likely_copy)::bigint AS suspected FROM scan_rollups
-  WHERE grain = :grain AND since >= :since AND since < :until AND factory_id <> :everybody
-  GROUP BY factory_id ORDER BY scans DESC, factory_id LIMIT :most::integer
+  SELECT factory_id, sum(scans)::bigint AS scans, sum(suspected)::bigint AS suspected FROM factory_rollups
+  WHERE day >= :since AND day < :until GROUP BY factory_id ORDER BY scans DESC, factory_id LIMIT :most::integer
 ) AS list LEFT JOIN factory_copies USING (factory_id)
 ORDER BY scans DESC, factory_id;
 

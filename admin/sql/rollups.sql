@@ -27,15 +27,22 @@ WHERE ledger_index >= :first AND ledger_index < :past ORDER BY ledger_index;
 -- Those of these products that no event was counted of before.
 INSERT INTO scanned_products SELECT DISTINCT unnest(:product_ids::uuid[]) ON CONFLICT DO NOTHING RETURNING product_id;
 
--- name: add_scans(grains, factory_ids, since, scans, genuine, suspicious, likely_copy, blocked, unknown, risk_0, risk_10, risk_20, risk_30, risk_40, risk_50, risk_60, risk_70, risk_80, risk_90, risk_total, first_scans, products)!
--- Adds to hours and days.
-INSERT INTO scan_rollups AS had
+-- name: countries_of(grains, factory_ids, since)
+-- Of hours and days that are to be added to.
+SELECT grain, factory_id, since, countries::text FROM scan_rollups
+WHERE (grain, factory_id, since) IN (SELECT * FROM unnest(:grains::text[], :factory_ids::uuid[], :since::timestamptz[]));
+
+-- name: add_scans(grains, factory_ids, since, scans, genuine, suspicious, likely_copy, blocked, unknown, risk_0, risk_10, risk_20, risk_30, risk_40, risk_50, risk_60, risk_70, risk_80, risk_90, risk_total, first_scans, products, countries)!
+-- Adds to hours and days; `countries` are those of all their scans, since whoever counts does so alone.
+INSERT INTO scan_rollups AS had (
+  grain, factory_id, since, scans, genuine, suspicious, likely_copy, blocked, unknown, risk_0, risk_10, risk_20, risk_30,
+  risk_40, risk_50, risk_60, risk_70, risk_80, risk_90, risk_total, first_scans, products, countries)
 SELECT * FROM unnest(
   :grains::text[], :factory_ids::uuid[], :since::timestamptz[], :scans::bigint[], :genuine::bigint[],
   :suspicious::bigint[], :likely_copy::bigint[], :blocked::bigint[], :unknown::bigint[], :risk_0::bigint[],
   :risk_10::bigint[], :risk_20::bigint[], :risk_30::bigint[], :risk_40::bigint[], :risk_50::bigint[],
   :risk_60::bigint[], :risk_70::bigint[], :risk_80::bigint[], :risk_90::bigint[], :risk_total::bigint[],
-  :first_scans::bigint[], :products::bigint[])
+  :first_scans::bigint[], :products::bigint[], :countries::jsonb[])
 ON CONFLICT (grain, factory_id, since) DO UPDATE SET
   scans = had.scans + excluded.scans, genuine = had.genuine + excluded.genuine,
   suspicious = had.suspicious + excluded.suspicious, likely_copy = had.likely_copy + excluded.likely_copy,
@@ -46,14 +53,14 @@ ON CONFLICT (grain, factory_id, since) DO UPDATE SET
   risk_60 = had.risk_60 + excluded.risk_60, risk_70 = had.risk_70 + excluded.risk_70,
   risk_80 = had.risk_80 + excluded.risk_80, risk_90 = had.risk_90 + excluded.risk_90,
   risk_total = had.risk_total + excluded.risk_total, first_scans = had.first_scans + excluded.first_scans,
-  products = had.products + excluded.products;
+  products = had.products + excluded.products, countries = excluded.countries;
 
--- name: add_countries(grains, factory_ids, since, countries, scans)!
--- Adds to hours and days by country.
-INSERT INTO country_rollups AS had
-SELECT * FROM unnest(
-  :grains::text[], :factory_ids::uuid[], :since::timestamptz[], :countries::text[], :scans::bigint[])
-ON CONFLICT (grain, factory_id, since, country) DO UPDATE SET scans = had.scans + excluded.scans;
+-- name: add_factories(days, factory_ids, scans, suspected)!
+-- Adds to the days of factories.
+INSERT INTO factory_rollups AS had (day, factory_id, scans, suspected)
+SELECT * FROM unnest(:days::date[], :factory_ids::uuid[], :scans::bigint[], :suspected::bigint[])
+ON CONFLICT (day, factory_id) DO UPDATE SET
+  scans = had.scans + excluded.scans, suspected = had.suspected + excluded.suspected;
 
 -- name: recall_products(days, product_ids, first_ids, past_ids, position)!
 -- What was counted before of products of days that are remembered no more: late events need it. By primary key, in the
@@ -78,36 +85,16 @@ ON CONFLICT (day, product_id) DO UPDATE SET scans = had.scans + excluded.scans, 
 RETURNING day, product_id, new.scans, new.known,
   coalesce(old.scans, 0) AS scans_before, coalesce(old.known, 0) AS known_before;
 
--- name: rank_products(factory_ids, days, product_ids, scans, most)!
--- Enters the products that belong among the `most` of their day: counts only grow, so nobody else can have come to.
-WITH offered AS (
-  SELECT * FROM unnest(:factory_ids::uuid[], :days::date[], :product_ids::uuid[], :scans::bigint[])
-    AS offer (factory_id, day, product_id, scans)
-), last AS (
-  SELECT list.factory_id, list.day, place.product_id, place.scans
-  FROM (SELECT DISTINCT factory_id, day FROM offered) AS list
-  CROSS JOIN LATERAL (
-    SELECT kept.product_id, kept.scans FROM product_rollups kept
-    WHERE kept.factory_id = list.factory_id AND kept.day = list.day
-    ORDER BY kept.scans DESC, kept.product_id OFFSET :most::integer - 1 LIMIT 1
-  ) AS place
-)
-INSERT INTO product_rollups AS had
-SELECT factory_id, day, offered.product_id, offered.scans FROM offered LEFT JOIN last USING (factory_id, day)
-WHERE last.product_id IS NULL OR (offered.scans, last.product_id) >= (last.scans, offered.product_id)
-ON CONFLICT (factory_id, day, product_id) DO UPDATE SET scans = excluded.scans;
+-- name: lists_of(factory_ids, days)
+-- The lists that products may come onto.
+SELECT factory_id, day, listed, complete FROM product_lists
+WHERE (factory_id, day) IN (SELECT * FROM unnest(:factory_ids::uuid[], :days::date[]));
 
--- name: trim_products(factory_ids, days, most)!
--- Removes those behind the `most` of each list.
-DELETE FROM product_rollups WHERE (factory_id, day, product_id) IN (
-  SELECT list.factory_id, list.day, behind.product_id
-  FROM unnest(:factory_ids::uuid[], :days::date[]) AS list (factory_id, day)
-  CROSS JOIN LATERAL (
-    SELECT kept.product_id FROM product_rollups kept
-    WHERE kept.factory_id = list.factory_id AND kept.day = list.day
-    ORDER BY kept.scans DESC, kept.product_id OFFSET :most::integer
-  ) AS behind
-);
+-- name: put_lists(factory_ids, days, listed, complete)!
+-- Lists as they are now.
+INSERT INTO product_lists (factory_id, day, listed, complete)
+SELECT * FROM unnest(:factory_ids::uuid[], :days::date[], :listed::bytea[], :complete::boolean[])
+ON CONFLICT (factory_id, day) DO UPDATE SET listed = excluded.listed, complete = excluded.complete;
 
 -- name: forget_product_counts(before, limit)!
 -- Removes products of days that nothing is expected of any more.
@@ -115,7 +102,6 @@ DELETE FROM product_counts WHERE ctid = ANY(ARRAY(SELECT ctid FROM product_count
 
 -- name: forget_hours(before)!
 -- Removes hours that are shown no more; their days stay.
-WITH countries AS (DELETE FROM country_rollups WHERE grain = 'hour' AND since < :before)
 DELETE FROM scan_rollups WHERE grain = 'hour' AND since < :before;
 
 -- name: look_again(source)^
@@ -201,4 +187,10 @@ DELETE FROM job_health;
 
 -- name: copy_jobs()!
 -- What the queues have to do now.
-INSERT INTO job_health SELECT 'factory', job, waiting, running, held, oldest_at FROM factory.queue_health();
+INSERT INTO job_health
+SELECT 'factory', job, waiting, running, held, oldest_at FROM factory.queue_health()
+UNION ALL
+SELECT 'admin', entrypoint, count(*) FILTER (WHERE status = 'queued' AND execute_after <= now()),
+  count(*) FILTER (WHERE status = 'picked'), count(*) FILTER (WHERE status = 'failed'),
+  min(execute_after) FILTER (WHERE status = 'queued' AND execute_after <= now())
+FROM pgqueuer GROUP BY entrypoint;

@@ -91,12 +91,16 @@ class FigureGround:
 
     def process(self, **more: object) -> Child:
         """`python -m admin`, not started; its loops are as in service."""
-        settings = self.ground.settings(**more)
-        environment = {
-            f"VOKETAG_{name.upper()}": str(value.get_secret_value() if isinstance(value, SecretStr) else value)
-            for name, value in settings.model_dump(exclude_unset=True).items()
-        }
-        return Child("admin", [sys.executable, "-m", "admin"], log=self.ground.folder / "admin.log", env=environment)
+        return admin_process(self.ground, **more)
+
+
+def admin_process(on: Ground, **more: object) -> Child:
+    """`python -m admin` on this ground, not started."""
+    environment = {
+        f"VOKETAG_{name.upper()}": str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+        for name, value in on.settings(**more).model_dump(exclude_unset=True).items()
+    }
+    return Child("admin", [sys.executable, "-m", "admin"], log=on.folder / "admin.log", env=environment)
 
 
 def stamp(moment: datetime) -> Timestamp:

@@ -183,8 +183,9 @@ def check_scans(answer: pb.GetAnalyticsResponse, rows: Sequence[Any], window: Wi
 
 
 def check_factories(answer: pb.GetAnalyticsResponse, rows: Sequence[Any], window: Window) -> None:
-    """The list of factories."""
-    mine = [row for row in rows if window.since <= row["at"] < window.until and row["factory_id"] is not None]
+    """The list of factories, on the whole days that the window touches."""
+    since, until = days_of(window)
+    mine = [row for row in rows if since <= row["at"].date() <= until and row["factory_id"] is not None]
     scans = Counter(row["factory_id"] for row in mine)
     suspected = Counter(row["factory_id"] for row in mine if row["verdict"] in (2, 3))
     expected = sorted(scans.items(), key=lambda item: (-item[1], item[0]))[:10]
@@ -192,9 +193,14 @@ def check_factories(answer: pb.GetAnalyticsResponse, rows: Sequence[Any], window
     assert found == [(factory, count, suspected[factory]) for factory, count in expected]
 
 
+def days_of(window: Window) -> tuple[date, date]:
+    """The first and the last day that a window touches."""
+    return window.since.date(), (window.until - timedelta(microseconds=1)).date()
+
+
 def products_of(rows: Sequence[Any], window: Window) -> Counter[UUID]:
     """Scans by product on the whole days that the window touches."""
-    since, until = window.since.date(), (window.until - timedelta(microseconds=1)).date()
+    since, until = days_of(window)
     return Counter(
         row["product_id"]
         for row in rows

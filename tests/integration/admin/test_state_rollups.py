@@ -281,16 +281,19 @@ async def test_queues_tell_what_waits_runs_and_was_given_up(place: FigureGround)
             await jobs.enqueue(owner, name, b"", delay=delay)
         await owner.execute("UPDATE factory.pgqueuer SET execute_after = now() - interval '1 hour' WHERE id = 1")
         await owner.execute("UPDATE factory.pgqueuer SET status = 'failed' WHERE entrypoint = 'send'")
+        await Jobs("admin").enqueue(owner, "export", b"")
         await place.rollups().run_once()
         answer = (await place.dashboard()).jobs
         assert [(row.queue, row.job, row.waiting, row.running, row.held) for row in answer.jobs] == [
+            ("admin", "export", 1, 0, 0),
             ("factory", "build", 2, 0, 0),
             ("factory", "send", 0, 0, 1),
         ]
-        age = datetime.now(UTC) - answer.jobs[0].oldest_due_time.ToDatetime(UTC)
+        age = datetime.now(UTC) - answer.jobs[1].oldest_due_time.ToDatetime(UTC)
         assert timedelta(minutes=59) < age < timedelta(minutes=61)
-        assert not answer.jobs[1].HasField("oldest_due_time")
+        assert not answer.jobs[2].HasField("oldest_due_time")
         await owner.execute("DELETE FROM factory.pgqueuer")
+        await owner.execute("DELETE FROM admin.pgqueuer")
         await place.rollups().run_once()
         assert not (await place.dashboard()).jobs.jobs
     finally:

@@ -249,7 +249,7 @@ class GetAnalyticsResponse(_message.Message):
 
     @_builtins.property
     def factories(self) -> Global___FactoryList:
-        """The factories whose products were scanned most."""
+        """The factories whose products were scanned most, on the whole days that the period touches."""
 
     @_builtins.property
     def batches(self) -> Global___BatchSeries:
