@@ -8,7 +8,8 @@ from voketag.admin.v1 import audit_pb2 as pb
 
 from admin.audit import Filter, Numbered, Proved
 from admin.convert import timestamp
-from mesh.errors import FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import ValidationFailed
 
 
 def wanted(given: pb.AuditFilter) -> Filter:

@@ -1,6 +1,7 @@
 """What can go wrong with files alone; what more than one part meets is in mesh.errors, and works as these do."""
 
-from mesh.errors import FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, VokeTagError
+from mesh.error import VokeTagError
+from mesh.errors import FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED
 
 
 class ExportNotFound(VokeTagError):

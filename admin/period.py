@@ -7,7 +7,8 @@ from uuid import UUID
 
 from admin.counting import DAY, EVERYBODY, HOUR, midnight
 from admin.rollups import HOURS_KEPT
-from mesh.errors import FieldViolation, PeriodNotKept, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import PeriodNotKept, ValidationFailed
 
 LENGTHS = {HOUR: timedelta(hours=1), DAY: timedelta(days=1)}
 LONGEST = {HOUR: timedelta(days=31), DAY: timedelta(days=400)}

@@ -16,7 +16,8 @@ from admin.store import Store
 from mesh import audit
 from mesh.clock import Clock
 from mesh.database import Connection
-from mesh.errors import DependencyUnavailable, ResetInvalid, VokeTagError
+from mesh.error import VokeTagError
+from mesh.errors import DependencyUnavailable, ResetInvalid
 from mesh.identity import Principal, set_caller
 from mesh.tasks import end
 

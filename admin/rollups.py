@@ -22,7 +22,7 @@ from admin.product_lists import ProductList
 from admin.store import Store
 from mesh.clock import Clock
 from mesh.database import Connection
-from mesh.errors import VokeTagError
+from mesh.error import VokeTagError
 from mesh.presence import Presence
 from mesh.tasks import end
 

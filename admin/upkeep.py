@@ -11,7 +11,7 @@ from admin.lockout import FORGOTTEN
 from admin.store import Store
 from mesh import idempotency
 from mesh.clock import Clock
-from mesh.errors import VokeTagError
+from mesh.error import VokeTagError
 from mesh.tasks import end
 
 log = structlog.get_logger()

@@ -11,15 +11,8 @@ from admin.store import Store
 from mesh import audit, idempotency
 from mesh.clock import Clock, IdSource
 from mesh.database import Connection
-from mesh.errors import (
-    AccessDenied,
-    FieldViolation,
-    LastAdmin,
-    OwnRights,
-    UserNotFound,
-    UserStateConflict,
-    ValidationFailed,
-)
+from mesh.error import FieldViolation
+from mesh.errors import AccessDenied, LastAdmin, OwnRights, UserNotFound, UserStateConflict, ValidationFailed
 from mesh.idempotency import RequestKey
 from mesh.identity import Principal
 from mesh.paging import PageTokens

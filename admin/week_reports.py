@@ -13,7 +13,8 @@ from admin.users import FACTORY_ROLES
 from admin.weeks import Week
 from mesh import audit, idempotency
 from mesh.clock import Clock, IdSource
-from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import FactoryNotFound, ValidationFailed
 from mesh.idempotency import RequestKey
 from mesh.identity import Principal
 from mesh.jobs import Jobs

@@ -12,7 +12,8 @@ from admin.figures import COUNTRIES, PRODUCTS, SCANS, Figures, Point, total
 from admin.product_lists import ProductScans
 from admin.store import Store
 from mesh.clock import Clock
-from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import FactoryNotFound, ValidationFailed
 
 LISTED = 50
 WEEK = timedelta(days=7)

@@ -12,7 +12,8 @@ from anchor.listing import Filter
 from anchor.registration import Registration, Signed
 from anchor.status import Backlog, ChainAccount, Status, View
 from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission
-from mesh.errors import FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import ValidationFailed
 from trust.canonical import SubjectKind
 
 

@@ -11,7 +11,8 @@ from factory.store import Connection, Store
 from factory.tenants import EVERY, reach
 from mesh import audit, idempotency
 from mesh.clock import IdSource
-from mesh.errors import FactoryNotFound, FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import FactoryNotFound, ValidationFailed
 from mesh.idempotency import RequestKey
 from mesh.identity import Principal
 from mesh.paging import PageTokens

@@ -7,7 +7,8 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from mesh.errors import FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import ValidationFailed
 from trust.canonical import AttributesError, attributes_bytes
 
 # ISO 3166-1 alpha-2, officially assigned.

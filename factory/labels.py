@@ -16,7 +16,8 @@ from factory.codes import ErrorLevel, QrFormat, Turns, draw, qr_code
 from factory.minting import Tokens
 from factory.sheets import Grid, Layout, Sheets, lay_out
 from factory.store import Store
-from mesh.errors import BatchStateConflict, FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import BatchStateConflict, ValidationFailed
 
 PAGE_SIZE = 200
 PIECE_BYTES = 1 << 20

@@ -10,7 +10,8 @@ import segno
 from segno.utils import matrix_to_lines  # type: ignore[attr-defined] # its stub leaves it out
 
 from factory.codes import QUIET_ZONE
-from mesh.errors import FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import ValidationFailed
 
 PAGE_MM = (210.0, 297.0)
 CODE_MM_LEAST = 10.0

@@ -37,7 +37,8 @@ from mesh.clock import Clock
 from mesh.config import DatabaseSettings
 from mesh.database import affected
 from mesh.depth import Depth
-from mesh.errors import DependencyUnavailable, VokeTagError
+from mesh.error import VokeTagError
+from mesh.errors import DependencyUnavailable
 from mesh.running import Cancelled, Running
 from mesh.schedule import Schedule
 from mesh.tallies import Tallies

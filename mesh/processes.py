@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from mesh.errors import VokeTagError
+from mesh.error import VokeTagError
 
 log = structlog.get_logger()
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from mesh.errors import DependencyUnavailable, VokeTagError
+from mesh.error import VokeTagError
+from mesh.errors import DependencyUnavailable
 
 AWAY = frozenset(
     {

@@ -13,7 +13,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc.aio import AbortError
 
-from mesh.errors import Internal, VokeTagError
+from mesh.error import VokeTagError
+from mesh.errors import Internal
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 from mesh.telemetry import trace_id

@@ -7,7 +7,8 @@ from typing import Any
 import protovalidate
 from google.protobuf.message import Message
 
-from mesh.errors import FieldViolation, ValidationFailed
+from mesh.error import FieldViolation
+from mesh.errors import ValidationFailed
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 

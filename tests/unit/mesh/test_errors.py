@@ -11,7 +11,7 @@ from voketag.mesh.v1 import reason_pb2
 
 from admin import errors as admin_errors
 from mesh import errors
-from mesh.errors import FieldViolation, VokeTagError
+from mesh.error import FieldViolation, VokeTagError
 from mesh.interceptors.errors import CODES, DOMAIN, to_status
 
 ROOT = Path(__file__).resolve().parents[3]
