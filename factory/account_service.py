@@ -134,10 +134,10 @@ class AccountService(account_pb2_grpc.AccountServiceServicer):
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Any) -> pb.GetUsageResponse:
         """Says what the caller has used."""
-        usage = await self._quotas.usage(caller().uuid)
+        usage = await self._quotas.usage(caller().tenant)
         return pb.GetUsageResponse(
             products_today=usage.charged,
-            imports_now=await self._slots.count(caller().uuid),
+            imports_now=await self._slots.count(caller().tenant),
             quota=convert.quota_message(usage.quota),
             reset_time=timestamp(usage.resets_at),
         )

@@ -42,7 +42,7 @@ class LabelService(label_pb2_grpc.LabelServiceServicer):
 
     async def MakeLabels(self, request: pb.MakeLabelsRequest, context: Any) -> AsyncIterator[pb.MakeLabelsResponse]:
         """Streams the labels of a batch."""
-        async with aclosing(self._labels.make(caller().uuid, _order(request))) as pieces:
+        async with aclosing(self._labels.make(caller().tenant, _order(request))) as pieces:
             async for piece in pieces:
                 yield pb.MakeLabelsResponse(data=piece.data, drawn=piece.drawn, label_count=piece.label_count)
 

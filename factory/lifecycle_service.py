@@ -43,7 +43,7 @@ class LifecycleService(lifecycle_pb2_grpc.LifecycleServiceServicer):
     ) -> pb.ListProductEventsResponse:
         """Lists what happened to a product, newest first."""
         page = await self._lifecycle.events(
-            caller().uuid, UUID(request.product_id), page_size=request.page_size, page_token=request.page_token
+            caller().tenant, UUID(request.product_id), page_size=request.page_size, page_token=request.page_token
         )
         events = [convert.event_message(event) for event in page.events]
         return pb.ListProductEventsResponse(events=events, next_page_token=page.next_page_token)

@@ -47,13 +47,13 @@ class FactoryService(factory_pb2_grpc.FactoryServiceServicer):
 
     async def GetBatch(self, request: pb.GetBatchRequest, context: Any) -> pb.GetBatchResponse:
         """Gives a batch."""
-        batch = await self._orders.get(caller().uuid, UUID(request.batch_id))
+        batch = await self._orders.get(caller().tenant, UUID(request.batch_id))
         return pb.GetBatchResponse(batch=convert.batch_message(batch))
 
     async def ListBatches(self, request: pb.ListBatchesRequest, context: Any) -> pb.ListBatchesResponse:
         """Lists the caller's batches, newest first."""
         page = await self._orders.list(
-            caller().uuid,
+            caller().tenant,
             state=convert.batch_state(request.state),
             page_size=request.page_size,
             page_token=request.page_token,
@@ -63,7 +63,7 @@ class FactoryService(factory_pb2_grpc.FactoryServiceServicer):
 
     async def WatchBatch(self, request: pb.WatchBatchRequest, context: Any) -> AsyncIterator[pb.WatchBatchResponse]:
         """Sends a batch now and at every change."""
-        async with aclosing(self._orders.watch(caller().uuid, UUID(request.batch_id))) as states:
+        async with aclosing(self._orders.watch(caller().tenant, UUID(request.batch_id))) as states:
             async for batch in states:
                 yield pb.WatchBatchResponse(batch=convert.batch_message(batch))
 
@@ -75,13 +75,13 @@ class FactoryService(factory_pb2_grpc.FactoryServiceServicer):
 
     async def GetProduct(self, request: pb.GetProductRequest, context: Any) -> pb.GetProductResponse:
         """Gives a product with its token."""
-        product = await self._products.get(caller().uuid, UUID(request.product_id))
+        product = await self._products.get(caller().tenant, UUID(request.product_id))
         return pb.GetProductResponse(product=convert.product_message(product, self._url_prefix))
 
     async def ListProducts(self, request: pb.ListProductsRequest, context: Any) -> pb.ListProductsResponse:
         """Lists the products of a batch by index."""
         page = await self._products.list(
-            caller().uuid, UUID(request.batch_id), page_size=request.page_size, page_token=request.page_token
+            caller().tenant, UUID(request.batch_id), page_size=request.page_size, page_token=request.page_token
         )
         products = [convert.product_message(product, self._url_prefix) for product in page.products]
         return pb.ListProductsResponse(products=products, next_page_token=page.next_page_token)

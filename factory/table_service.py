@@ -39,7 +39,7 @@ class TableService(table_pb2_grpc.TableServiceServicer):
     ) -> AsyncIterator[pb.ExportProductsResponse]:
         """Streams the products of a batch as a file."""
         form = ExportFormat(pb.ExportFormat.Name(request.format).removeprefix("EXPORT_FORMAT_"))
-        async with aclosing(self._exports.run(caller().uuid, UUID(request.batch_id), form)) as pieces:
+        async with aclosing(self._exports.run(caller().tenant, UUID(request.batch_id), form)) as pieces:
             async for piece in pieces:
                 yield pb.ExportProductsResponse(data=piece)
 

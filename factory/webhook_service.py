@@ -29,7 +29,7 @@ class WebhookService(webhook_pb2_grpc.WebhookServiceServicer):
 
     async def ListEndpoints(self, request: pb.ListEndpointsRequest, context: Any) -> pb.ListEndpointsResponse:
         """Lists the caller's endpoints, newest first."""
-        page = await self._webhooks.list(caller().uuid, page_size=request.page_size, page_token=request.page_token)
+        page = await self._webhooks.list(caller().tenant, page_size=request.page_size, page_token=request.page_token)
         endpoints = [convert.endpoint_message(endpoint) for endpoint in page.endpoints]
         return pb.ListEndpointsResponse(endpoints=endpoints, next_page_token=page.next_page_token)
 
@@ -54,7 +54,7 @@ class WebhookService(webhook_pb2_grpc.WebhookServiceServicer):
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, context: Any) -> pb.ListDeliveriesResponse:
         """Lists deliveries to an endpoint, newest first."""
         page = await self._webhooks.deliveries(
-            caller().uuid,
+            caller().tenant,
             UUID(request.endpoint_id),
             state=convert.delivery_state(request.state),
             page_size=request.page_size,

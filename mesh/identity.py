@@ -39,6 +39,14 @@ class Principal:
         """The id of a factory or a person."""
         return UUID(self.id)
 
+    @property
+    def tenant(self) -> UUID:
+        """The factory that calls, or the one that a manager or operator is of."""
+        if self.kind == "factory":
+            return self.uuid
+        assert self.factory_id is not None, "the contract lets in nobody else"
+        return self.factory_id
+
     def __str__(self) -> str:
         return f"{self.kind}:{self.id}"
 

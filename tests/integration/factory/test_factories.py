@@ -6,10 +6,20 @@ from uuid import UUID, uuid4
 
 import grpc
 import pytest
-from voketag.factory.v1 import account_pb2, factory_pb2, lifecycle_pb2, lifecycle_pb2_grpc, table_pb2, table_pb2_grpc
+from voketag.factory.v1 import (
+    account_pb2,
+    account_pb2_grpc,
+    factory_pb2,
+    factory_pb2_grpc,
+    lifecycle_pb2,
+    lifecycle_pb2_grpc,
+    table_pb2,
+    table_pb2_grpc,
+)
 
 from mesh import audit
 from mesh.client import with_api_key
+from tests.fakes.people import access_token
 from tests.integration.factory.world import (
     Customer,
     Door,
@@ -241,3 +251,21 @@ async def test_roles_below_admin_change_no_factory(door: Door, customer: Custome
                 ("SetRiskWeights", {"factory_id": own}),
             ):
                 assert await person.refused(method, **fields) == "ACCESS_DENIED", (role, method)
+
+
+async def test_people_of_a_factory_read_what_is_its_own(door: Door, customer: Customer) -> None:
+    batch = (await customer.order(2, return_products=True)).batch
+    for role in ("factory_manager", "factory_operator"):
+        token = access_token(role, factory=str(customer.factory_id))
+        metadata = (("authorization", f"Bearer {token}"),)
+        async with grpc.aio.insecure_channel(door.target) as channel:
+            stub: Any = factory_pb2_grpc.FactoryServiceStub(channel)
+            accounts: Any = account_pb2_grpc.AccountServiceStub(channel)
+            listed = await stub.ListBatches(factory_pb2.ListBatchesRequest(), metadata=metadata, timeout=10)
+            assert [found.batch_id for found in listed.batches] == [batch.batch_id]
+            used = await accounts.GetUsage(account_pb2.GetUsageRequest(), metadata=metadata, timeout=10)
+            assert used.products_today == 2
+            cancel = factory_pb2.CancelBatchRequest(request_id=str(uuid4()), batch_id=batch.batch_id)
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await stub.CancelBatch(cancel, metadata=metadata, timeout=10)
+            assert reason_of(error.value) == "ACCESS_DENIED", "with a key alone"

@@ -219,11 +219,12 @@ METHODS: dict[str, MethodDescriptor] = {
 }
 POLICIES = {method.rpartition(".")[2]: policy for method, policy in policies(modules()).items()}
 OF_SERVICES = {method for method, policy in POLICIES.items() if SERVICE in policy.audiences}
+NAMED = {"factory_id", "key_id", "batch_id", "product_id", "endpoint_id"}
 OF_TENANTS = {
     (method, role)
     for method, policy in POLICIES.items()
     for role in policy.roles & FACTORY_ROLES
-    if {"factory_id", "key_id"} & set(METHODS[method].input_type.fields_by_name.keys())
+    if NAMED & set(METHODS[method].input_type.fields_by_name.keys())
 }
 
 
