@@ -1,7 +1,6 @@
 """What can go wrong with files alone; what more than one part meets is in mesh.errors, and works as these do."""
 
-from mesh.error import VokeTagError
-from mesh.errors import FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED
+from mesh.error import FAILED_PRECONDITION, NOT_FOUND, PERMISSION_DENIED, VokeTagError
 
 
 class ExportNotFound(VokeTagError):
