@@ -8,7 +8,7 @@ Lost before a look's commit: nothing, it is done again. After it: nothing. Posit
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from typing import Any
@@ -55,13 +55,11 @@ class Rollups:
 
     async def run_once(self) -> None:
         """Counts all that is there; does nothing while another process counts. Raises DependencyUnavailable."""
-        while await self._scans():
-            pass
-        await self._forget_hours()
-        await self._batches()
-        await self._windows()
-        await self._factories()
-        await self._jobs()
+        for count in self._sources():
+            await count()
+
+    def _sources(self) -> tuple[Callable[[], Awaitable[None]], ...]:
+        return self._factories, self._batches, self._windows, self._jobs, self._ledger, self._forget_hours
 
     @asynccontextmanager
     async def going_on(self, every: float = EVERY_SECONDS) -> AsyncIterator[None]:
@@ -74,13 +72,14 @@ class Rollups:
 
     async def _run(self, every: float) -> None:
         while True:
-            try:
-                await self.run_once()
-                self._presence.here()
-            except VokeTagError as error:
-                self._presence.away(error)
-            except Exception:
-                log.exception("figures are not kept")
+            for count in self._sources():
+                try:
+                    await count()
+                    self._presence.here()
+                except VokeTagError as error:
+                    self._presence.away(error)
+                except Exception:  # of one source: the others are counted all the same
+                    log.exception("figures are not kept")
             await asyncio.sleep(every)
 
     @asynccontextmanager
@@ -89,6 +88,10 @@ class Rollups:
         async with self._store.transaction() as connection:
             await self._store.sql.bound_rollup(connection, seconds=HUNG)
             yield connection if await self._store.sql.take_rollup_lead(connection) else None
+
+    async def _ledger(self) -> None:
+        while await self._scans():
+            pass
 
     async def _scans(self) -> bool:
         """Counts the next stretch of the ledger; whether there is more."""
