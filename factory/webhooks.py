@@ -122,7 +122,10 @@ class Webhooks:
             row = await sql.insert_endpoint(
                 connection, factory_id=factory_id, endpoint_id=new, url=url, event_types=sorted(event_types)
             )
-            detail = {"url": url, "event_types": sorted(event_types)}
+            # Some put what proves them into the query.
+            place, asks, _ = url.partition("?")
+            shown = f"{place}?{audit.MASKED}" if asks else place
+            detail = {"url": shown, "event_types": sorted(event_types)}
             await audit.record(connection, resource=f"endpoint/{new}", request_id=request.request_id, detail=detail)
             return self._shown(self._to_endpoint(row))
 

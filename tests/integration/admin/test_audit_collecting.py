@@ -1,6 +1,7 @@
 """Every row of every service is in the log, once, whoever commits late, dies or comes second."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,6 +26,7 @@ from tests.integration.admin.audit_world import (
     write,
 )
 from tests.integration.anchor.processes import running
+from tests.meshes import ROOT
 from trust.audit import audit
 from trust.auditlog import LogRow
 
@@ -209,5 +211,14 @@ async def test_a_database_out_of_a_dump_is_told_of(kept: Kept) -> None:
     async with as_owner(kept.database) as owner, as_service(kept.database, "admin") as own:
         queries: Any = kept.collector(None)._sql
         assert await queries.foreign_audit_cursors(own) == []
-        await owner.execute("UPDATE admin.audit_cursors SET xid = '900000000000' WHERE source = 'scan'")
-        assert await queries.foreign_audit_cursors(own) == ["scan"]
+        await owner.execute("UPDATE admin.audit_cursors SET xid = '900000000000' WHERE source = 'factory'")
+        await owner.execute("UPDATE factory.audit SET xid = '900000000000'")
+        assert await queries.foreign_audit_cursors(own) == ["factory"]
+        (mending,) = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "audit.md").read_text(), re.DOTALL)
+        await owner.execute(mending)
+        assert await queries.foreign_audit_cursors(own) == []
+        async with as_service(kept.database, "factory") as connection:
+            await write(connection, values())
+        assert await kept.collect(own) == 9
+    status, said = await kept.verify()
+    assert status == 0, said

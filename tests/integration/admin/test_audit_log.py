@@ -282,6 +282,18 @@ async def test_an_export_is_verified_by_anyone_who_has_the_key(kept: Kept, audit
     assert State.empty(AUDIT_ORIGIN).last.hex() == found[0]["previous"]
 
 
+async def test_a_page_of_long_details_ends_early_and_loses_none(kept: Kept, auditor: Person) -> None:
+    long = json.dumps({"x": "y" * 60_000})
+    async with as_service(kept.database, "anchor") as connection, as_service(kept.database, "admin") as own:
+        await write(connection, *(values(number, resource="long/1", detail=long) for number in range(40)))
+        await kept.collect(own)
+    first = await page(auditor, size=1000, resource="long/1")
+    assert 0 < len(first.entries) < 40
+    assert first.ByteSize() < 2 * 1024 * 1024
+    found = await every(auditor, resource="long/1")
+    assert len({entry.number for entry in found}) == len(found) == 40
+
+
 async def test_an_export_that_is_left_holds_nothing_open(kept: Kept, auditor: Person) -> None:
     async with as_service(kept.database, "scan") as connection, as_service(kept.database, "admin") as own:
         await write(connection, *(values(number, detail=json.dumps({"x": "y" * 4000})) for number in range(3000)))
