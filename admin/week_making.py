@@ -22,7 +22,7 @@ from admin.week_texts import texts
 from admin.week_xlsx import week_xlsx
 from admin.weeks import Week, WeekFigures, Weeks
 from mesh.clock import Clock, IdSource
-from mesh.errors import DependencyUnavailable
+from mesh.errors import DependencyUnavailable, FactoryNotFound
 from mesh.jobs import Again, Handler, Job, Jobs
 from mesh.schedule import HOUR, Schedule
 from mesh.tables import TableFormat
@@ -31,7 +31,7 @@ log = structlog.get_logger()
 ORDER_WEEKS = "weekly.order"
 KEPT = timedelta(days=400)
 UNFINISHED_KEPT = timedelta(days=1)
-AWAY_SECONDS, UNCOUNTED_SECONDS = 5.0, 60.0
+AWAY_SECONDS, UNCOUNTED_SECONDS = 5.0, 10.0
 AT_ONCE = 500
 SPREAD_SECONDS = 1800.0
 ATTEMPTS = 5
@@ -87,6 +87,8 @@ class WeekMaking:
             if week.until <= self._clock.now() and (figures.as_of is None or figures.as_of < week.until):
                 raise Again(UNCOUNTED_SECONDS, "the week is not counted to its end")
             await self._make(report_id, figures, row["language"])
+        except FactoryNotFound as new:
+            raise Again(UNCOUNTED_SECONDS, "the factory is not counted yet") from new
         except DependencyUnavailable as away:
             raise Again(AWAY_SECONDS, str(away)) from away
 

@@ -12,13 +12,13 @@ from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.lib.units import mm
-from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Table, TableStyle
+from reportlab.platypus import CondPageBreak, Flowable, KeepTogether, Paragraph, SimpleDocTemplate, Table, TableStyle
 
 from admin.week_tables import Cell, Section
 from admin.weeks import WeekFigures
 
 COLOURS = tuple(map(colors.HexColor, ("#2e7d32", "#f9a825", "#ef6c00", "#c62828", "#757575")))
-WIDTH, HEIGHT = 170 * mm, 60 * mm
+WIDTH, HEIGHT = 170 * mm, 55 * mm
 MARGIN = 20 * mm
 LONGEST = 48
 _STYLES = getSampleStyleSheet()
@@ -42,11 +42,14 @@ def week_pdf(figures: WeekFigures, sections: Sequence[Section], t: Mapping[str, 
         file, pagesize=A4, leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN, bottomMargin=MARGIN,
         title=title, author="VokeTag", invariant=1,
     )  # fmt: skip
-    parts: list[Flowable] = [_text(title, "Title"), _text(figures.factory_name, "Heading2")]
+    parts: list[Flowable] = [_text(title, "Title"), _text(_short(figures.factory_name), "Heading2")]
     if figures.as_of:
         parts.append(_text(f"{t['counted_until']} {figures.as_of:%Y-%m-%d %H:%M} UTC", "Normal"))
     for section in sections:
-        parts += [_text(section.heading, "Heading3"), _body(section, t)]
+        heading, body = _text(section.heading, "Heading3"), _body(section, t)
+        # A long table breaks over pages, a plot does not.
+        table = [CondPageBreak(30 * mm), heading, body]
+        parts += table if isinstance(body, Table) else [KeepTogether([heading, body])]
     document.build(parts)
     return file.getvalue()
 
@@ -68,7 +71,7 @@ def _body(section: Section, t: Mapping[str, str]) -> Flowable:
 
 
 def _short(cell: Cell) -> str:
-    text = f"{cell:,}".replace(",", "\u2009") if isinstance(cell, int) else cell
+    text = f"{cell:,}".replace(",", "\u00a0") if isinstance(cell, int) else cell
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 

@@ -198,7 +198,7 @@ async def test_a_week_that_is_not_counted_is_waited_for(place: FigureGround, peo
                 return bool(
                     await owner.fetchval(
                         "SELECT count(*) FROM pgqueuer WHERE entrypoint = 'weekly.make' AND payload = $1"
-                        " AND status = 'queued' AND execute_after > now() + interval '30 seconds'",
+                        " AND status = 'queued' AND execute_after > now() + interval '3 seconds'",
                         UUID(ordered.report_id).bytes,
                     )
                 )
