@@ -10,7 +10,8 @@ import pypdfium2
 import pytest
 
 from admin.counting import COUNTED
-from admin.figures import Point, ProductScans
+from admin.figures import Point
+from admin.product_lists import ProductScans
 from admin.week_pdf import week_pdf
 from admin.week_tables import Section, sections
 from admin.week_texts import LANGUAGES, texts
