@@ -193,6 +193,7 @@ async def test_a_ruling_that_scan_could_not_hear_is_made_when_asked_again(desk: 
                 break
     async with grpc.aio.insecure_channel(desk.scan.target) as channel:
         await until(stub_of(channel), batch.tokens[0], BLOCKED)
+    await stub.LookupTag(scan_pb2.LookupTagRequest(token=batch.tokens[0]), wait_for_ready=True, timeout=20)
 
 
 async def test_two_desks_at_once_make_one_ruling(desk: Desk) -> None:
