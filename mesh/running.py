@@ -23,20 +23,23 @@ class Running:
 
     def __init__(self, table: str) -> None:
         self._asked = ASKED.format(table=table)
-        self._tasks: dict[int, asyncio.Future[None]] = {}
+        self._tasks: dict[int, asyncio.Task[object]] = {}
         self._ended: set[int] = set()
 
     async def run(self, number: int, work: Awaitable[None]) -> None:
         """Runs it to its end. Raises Cancelled when it was ended by an operator, and what it raises itself."""
-        task = self._tasks[number] = asyncio.ensure_future(work)
+        task = asyncio.current_task()
+        assert task is not None
+        before, self._tasks[number] = task.cancelling(), task
         try:
-            await task
+            await work
         except asyncio.CancelledError:
-            current = asyncio.current_task()
-            if number in self._ended and not (current and current.cancelling()):
+            if number in self._ended and task.cancelling() == before + 1:
                 raise Cancelled from None
             raise
         finally:
+            if number in self._ended:
+                task.uncancel()
             del self._tasks[number]
             self._ended.discard(number)
 
@@ -51,6 +54,7 @@ class Running:
                     log.debug("cancelled jobs are not looked for", reason=str(away))
                     continue
                 for row in found:
-                    if (task := self._tasks.get(row["id"])) is not None:
+                    task = self._tasks.get(row["id"])
+                    if task is not None and row["id"] not in self._ended:  # which may take a while to end
                         self._ended.add(row["id"])
                         task.cancel()
