@@ -30,6 +30,8 @@ STREAMS_AT_ONCE = 4
 STREAMS_SECONDS = 5.0
 PAGE_SECONDS = 600.0
 """A page may be far away: a cursor that looks for a small factory's scans goes over everybody's."""
+IDLE_SECONDS = 300.0
+"""A cursor keeps what was deleted since it began from being cleaned away."""
 NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -153,10 +155,14 @@ def first_id(at: datetime) -> UUID:
 
 
 class Tables:
-    """Reads tables out of the database, page by page. Raises DependencyUnavailable when that is away."""
+    """Reads tables out of the database, page by page. Raises DependencyUnavailable when that is away.
 
-    def __init__(self, store: Store) -> None:
+    Whoever does not ask for the next page for `idle_seconds` loses the cursor, and hears of it when they do.
+    """
+
+    def __init__(self, store: Store, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._store = store
+        self._idle = idle_seconds
 
     async def pages(self, wanted: Wanted, *, contacts: bool) -> AsyncGenerator[Page, None]:
         """The rows, in pages; `contacts` of who reported only for admins."""
@@ -168,7 +174,8 @@ class Tables:
             ExportKind.AUDIT: {**times},
         }
         statement = getattr(self._store.sql, f"export_{wanted.kind.lower()}_cursor")
-        async with self._store.connection() as connection:
+        async with self._store.transaction() as connection:
+            await self._store.sql.limit_idle(connection, milliseconds=str(int(self._idle * 1000)))
             async with statement(connection, factory_id=wanted.factory_id, **values.get(wanted.kind, ids)) as opening:
                 cursor = await opening
                 while page := await cursor.fetch(PAGE_ROWS, timeout=PAGE_SECONDS):

@@ -1,3 +1,7 @@
+-- name: limit_idle(milliseconds)$
+-- How long the transaction under way may wait for who reads it.
+SELECT set_config('idle_in_transaction_session_timeout', :milliseconds, true);
+
 -- name: export_users(first, last, factory_id)
 -- People by when they were added, which their ids tell, without what proves who they are.
 SELECT user_id::text, email, name, role, factory_id::text, state, iso_time(created_at), iso_time(updated_at) FROM users

@@ -6,7 +6,7 @@ import sys
 import click
 
 SERVICES = ("factory", "scan", "anchor", "admin")
-WORKERS = {"factory": "work", "scan": "journal", "anchor": "submit"}
+WORKERS = {"factory": "work", "scan": "journal", "anchor": "submit", "admin": "work"}
 
 
 def become(*command: str) -> None:
@@ -17,7 +17,7 @@ def become(*command: str) -> None:
 @click.command()
 @click.argument("service", type=click.Choice(sorted(WORKERS)))
 def worker(service: str) -> None:
-    """Run the worker of a service: factory's jobs, the journal of scans, or anchor's submitter."""
+    """Run the worker of a service: factory's jobs, the journal of scans, anchor's submitter, or the maker of files."""
     become(service, WORKERS[service])
 
 

@@ -10,10 +10,13 @@ from voketag.admin.v1 import export_pb2 as pb
 
 from admin.export_making import ExportMaking
 from admin.export_orders import MAKE
+from admin.exports import ExportKind, Tables, Wanted
 from admin.store import Store
 from mesh import database
 from mesh.clock import SystemClock, new_id
+from mesh.errors import DependencyUnavailable
 from mesh.jobs import Again, Job
+from mesh.tables import TableFormat
 from tests.integration.admin.export_world import Exporter, Factory, exporter, new_factory, read, scan
 from tests.integration.admin.world import Door, Ground, Person
 from tests.integration.factory.world import eventually
@@ -130,3 +133,20 @@ async def test_a_connection_that_breaks_is_tried_again(
 
 async def test_an_order_that_is_gone_is_nobodys(store: Store, ada: Exporter) -> None:
     await making(store).make(job(pb.ExportJob(export_id=str(new_id()))))
+
+
+async def test_a_reader_who_goes_to_sleep_loses_the_cursor(ground: Ground, store: Store, factory: Factory) -> None:
+    wanted = Wanted(ExportKind.SCANS, TableFormat.CSV, factory_id=factory.factory_id)
+    pages = Tables(store, idle_seconds=0.2).pages(wanted, contacts=False)
+    assert len(await anext(pages)) < ROWS
+    async with ground.owner() as owner:
+
+        async def gone() -> bool:
+            return not await owner.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND usename = 'voketag_admin' AND state = 'idle in transaction'"
+            )
+
+        assert await eventually(gone)
+    with pytest.raises(DependencyUnavailable):
+        await anext(pages)
