@@ -4,7 +4,14 @@ import sys
 
 import uvloop
 
-from anchor.config import DeploySettings, ServeSettings, StampSettings, SubmitSettings
+from anchor.config import (
+    ChainKindSettings,
+    DeliverySettings,
+    DeploySettings,
+    ServeSettings,
+    StampSettings,
+    SubmitSettings,
+)
 from anchor.store import MIGRATIONS
 from mesh.config import OwnerSettings, load
 from mesh.migrate import migrate_as_owner
@@ -24,9 +31,14 @@ async def serve(index: int) -> None:
 async def submit(_index: int) -> None:
     """The submitter."""
     from anchor.assembly import submit as run_submitter
+    from anchor.assembly import submit_in_memory
 
-    configure(settings := load(SubmitSettings), "anchor")
-    await run_submitter(settings)
+    if load(ChainKindSettings).chain_kind == "memory":
+        configure(alone := load(DeliverySettings), "anchor")
+        await submit_in_memory(alone)
+    else:
+        configure(settings := load(SubmitSettings), "anchor")
+        await run_submitter(settings)
 
 
 async def stamp(_index: int) -> None:

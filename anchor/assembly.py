@@ -13,7 +13,7 @@ from eth_utils.address import to_checksum_address
 from prometheus_client import REGISTRY
 
 from anchor.chain import Chain, ChainError, ChainMismatchError, ChainUnavailableError
-from anchor.config import DeploySettings, NodeSettings, SubmitSettings
+from anchor.config import DeliverySettings, DeploySettings, NodeSettings, SubmitSettings
 from anchor.contract import Deployment, anchor_registry
 from anchor.delivery import Delivery, DeliveryPolicy
 from anchor.deployment import Deployer
@@ -39,9 +39,7 @@ Wrap = Callable[[Chain], Chain]
 
 async def submit(settings: SubmitSettings, wrap: Wrap = lambda chain: chain) -> None:
     """Submits until SIGTERM or SIGINT. Exits with 1 and a message when chain, contract or key are not as set."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = _told_to_stop()
     web3 = web3_over_http(settings.chain_url.get_secret_value(), settings.chain_timeout_seconds)
     deployment = Deployment.parse(settings.deployment)
     chain = wrap(EvmChain(web3, deployment, anchor_registry(), gas=settings.gas_limit))
@@ -55,7 +53,26 @@ async def submit(settings: SubmitSettings, wrap: Wrap = lambda chain: chain) -> 
         await web3.provider.disconnect()
 
 
-async def _submit(settings: SubmitSettings, chain: Chain, signer: Signer, stop: asyncio.Event) -> None:
+async def submit_in_memory(settings: DeliverySettings) -> None:
+    """As `submit`, to a chain that begins with this process and ends with it."""
+    from anchor.memory import MemoryChain  # whose library is not installed in production
+
+    stop = _told_to_stop()
+    chain, signer = await MemoryChain.start(gas=settings.gas_limit)
+    try:
+        await _submit(settings, chain, signer, stop)
+    except (ChainError, ChainMismatchError) as error:
+        fail(error)
+
+
+def _told_to_stop() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _submit(settings: DeliverySettings, chain: Chain, signer: Signer, stop: asyncio.Event) -> None:
     serve_metrics(settings.metrics_host, settings.metrics_port)
     pool = await connect(settings, schema="anchor")
     journal = Journal(pool, Account(chain.kind, chain.chain_id, chain.contract, signer.address, settings.target))

@@ -87,7 +87,7 @@ class Chain(Protocol):
     """One contract on one chain. Every method raises ChainUnavailableError when no usable answer comes."""
 
     kind: str
-    """Kind of chain, as the contract of the API names it: "evm"."""
+    """Kind of chain, as the contract of the API names it: "evm" or "memory"."""
     chain_id: int
     contract: str
 

@@ -65,11 +65,16 @@ class TargetSettings(DatabaseSettings, LogSettings):
         return text
 
 
-class SubmitSettings(TargetSettings, NodeSettings):
-    """The submitter of one chain."""
+class ChainKindSettings(Settings):
+    """Which of the two that follow is meant."""
+
+    chain_kind: Literal["evm", "memory"] = Field(default="evm", description="a node's chain, or one in this process")
+
+
+class DeliverySettings(TargetSettings):
+    """The submitter of any chain; one that has the chain in its own process needs no more."""
 
     target: str = Field(default=CHAIN, description="the chain's name among the targets", pattern=f"^{NAME.pattern}$")
-    deployment: str = Field(description="what `python -m anchor deploy` wrote")
     confirmations: Annotated[int, Field(ge=1)] | Literal["finalized"] = Field(
         default=12, description="blocks, its own included, that make a root final, or the chain's own tag `finalized`"
     )
@@ -83,6 +88,12 @@ class SubmitSettings(TargetSettings, NodeSettings):
         if AUTHORITY.fullmatch(name):
             raise ValueError("is the name of a time-stamp authority")
         return name
+
+
+class SubmitSettings(DeliverySettings, NodeSettings):
+    """The submitter of a chain that a node serves."""
+
+    deployment: str = Field(description="what `python -m anchor deploy` wrote")
 
     @field_validator("deployment")
     @classmethod

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 CALLERS, FEWER = 64, 16
 MANY = 10_000
-TABLES = ("submissions", "trees", "tiles", "transactions", "attempts")
+TABLES = ("submissions", "trees", "tiles", "stamps", "transactions", "attempts")
 ROUNDS = 5
 DAY = 1_000_000
 WINDOWS_A_DAY = 1_440

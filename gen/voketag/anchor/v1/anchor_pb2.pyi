@@ -112,7 +112,7 @@ class ChainLocation(_message.Message):
     TRANSACTION_FIELD_NUMBER: _builtins.int
     BLOCK_NUMBER_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """Kind of chain: "evm"."""
+    """Kind of chain: "evm", or "memory" for one within the submitter's process, which nobody else can ask."""
     chain_id: _builtins.int
     """EIP-155 chain id."""
     contract: _builtins.str
