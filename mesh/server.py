@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -22,13 +22,14 @@ from mesh.interceptors.audit import AuditStep
 from mesh.interceptors.deadline import DeadlineStep
 from mesh.interceptors.errors import ErrorsStep
 from mesh.interceptors.limits import LimitsStep
-from mesh.interceptors.step import Handler, Step, compose
+from mesh.interceptors.step import Context, Handler, Step, compose
 from mesh.interceptors.telemetry import Handlers, TelemetryStep
 from mesh.interceptors.validation import ValidationStep
 from mesh.limits import Limiter
 from mesh.policy import Policy, policies
 
 log = structlog.get_logger()
+Raw = Callable[[bytes, Context], Awaitable[bytes]]
 UNARY_SECONDS = 10.0
 LAST_SECONDS = 2.0
 KEEPALIVE_FLOOR_MS = 10_000
@@ -41,6 +42,7 @@ class ServerParts:
 
     `contracts` are the `_pb2` modules whose services it serves; `register` are pairs of a generated
     `add_…Servicer_to_server` and its servicer; `on_stop` is awaited when draining begins, so that streams end.
+    `raw` stands in for a servicer's unary method: it takes and gives bytes, and holds requests against the contract.
     """
 
     settings: ServerSettings
@@ -51,6 +53,7 @@ class ServerParts:
     checks: Mapping[str, Check] = field(default_factory=dict)
     tracing: bool = False
     on_stop: Callable[[], None] = lambda: None
+    raw: Mapping[str, Raw] = field(default_factory=dict)
 
 
 class _Registrar:
@@ -124,7 +127,7 @@ class Server:
             add(servicer, registrar)
         for service, handlers in registrar.handlers.items():
             composed = {
-                name: compose(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
+                name: self._composed(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
             }
             self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, composed),))
             self._server.add_registered_method_handlers(service, composed)
@@ -140,6 +143,13 @@ class Server:
         await self._health.start()
         await self._server.start()
         log.info("serving", port=self.port, services=sorted(registrar.handlers))
+
+    def _composed(self, handler: Handler, policy: Policy, around: Sequence[Step]) -> Handler:
+        raw = self._parts.raw.get(policy.method)
+        if raw is None:
+            return compose(handler, policy, around)
+        whole: Handler = grpc.unary_unary_rpc_method_handler(raw)
+        return compose(whole, policy, [step for step in around if not step.reads])
 
     def _reflect(self, registrar: _Registrar) -> None:
         if self._parts.settings.reflection:

@@ -17,7 +17,7 @@ from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
 from mesh.policy import FACTORY, SERVICE
 from mesh.presence import Presence
-from mesh.server import Server, ServerParts
+from mesh.server import Raw, Server, ServerParts
 from scan.caller import Callers
 from scan.card import Cards
 from scan.cases import Cases
@@ -47,6 +47,7 @@ from scan.service import ScanService
 from scan.store import Store
 from scan.tallies import Tallies
 from scan.verify import Verifier
+from scan.verify_call import METHOD, VerifyCall
 from scan.watching import Watching
 from trust.keyring import Keyring
 
@@ -82,6 +83,7 @@ def server_parts(
     limiter: Limiter,
     known: Mapping[int, Authenticator],
     *,
+    raw: Mapping[str, Raw],
     on_stop: Callable[[], None],
 ) -> ServerParts:
     """What the server is made of."""
@@ -93,6 +95,7 @@ def server_parts(
         limiter=limiter,
         tracing=settings.otlp_endpoint is not None,
         on_stop=on_stop,
+        raw=raw,
     )
 
 
@@ -154,5 +157,12 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             (ruling_pb2_grpc.add_RulingServiceServicer_to_server, ruling),
         )
         limiter = SharedLimiter(shared, local)
-        parts = server_parts(settings, registered, limiter, authenticators(settings, store, clock), on_stop=on_stop)
+        parts = server_parts(
+            settings,
+            registered,
+            limiter,
+            authenticators(settings, store, clock),
+            raw={METHOD: VerifyCall(service, verifier, counters, callers)},
+            on_stop=on_stop,
+        )
         await Server(parts).run()

@@ -119,16 +119,24 @@ class Cards:
         self._probe: asyncio.Task[None] | None = None
         self._renewal: asyncio.TimerHandle | None = None
 
+    def at_hand(self, product_id: bytes) -> Found | None:
+        """The card of a product, 16 bytes; None when it is not remembered or no longer counts."""
+        entry = self._entries.get(product_id)
+        if entry is None:
+            return None
+        age, lifetime = self._clock.monotonic() - entry.read_at, self._lifetime(product_id, entry)
+        if age >= lifetime:
+            return None
+        if age > lifetime / 2:
+            self._renew(product_id)
+        self._entries.move_to_end(product_id)
+        return Found(entry.card, True)
+
     async def find(self, product_id: bytes) -> Found:
         """The card of a product, 16 bytes. Raises CardsAwayError."""
-        entry = self._entries.get(product_id)
-        if entry is not None:
-            age, lifetime = self._clock.monotonic() - entry.read_at, self._lifetime(product_id, entry)
-            if age < lifetime:
-                if age > lifetime / 2:
-                    self._renew(product_id)
-                self._entries.move_to_end(product_id)
-                return Found(entry.card, True)
+        found = self.at_hand(product_id)
+        if found is not None:
+            return found
         if not self._presence.is_here:
             return self._remembered(product_id)
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()

@@ -1,7 +1,8 @@
 """What a scan counts, and how often a caller may scan: one call to Valkey for all scans of a turn and of a shard."""
 
+import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from mesh.pipeline import Lanes, ValkeyRefusedError
 from mesh.presence import Presence
 from scan.caller import Caller
 from scan.counts import MICROSECONDS, Counts
-from scan.shard import Shard, Sighting, shard_of
+from scan.shard import MOST_AT_ONCE, Shard, Sighting, Told, shard_of
 from scan.stream import hash_tag
 
 LIBRARY = (Path(__file__).parent / "functions" / "voketag_scan_v2.lua").read_text()
@@ -83,10 +84,27 @@ class Counters:
 
     async def scan(self, sighting: Sighting) -> bytes | None:
         """Counts a scan: what `Counts.read` reads; None when Valkey is away. Raises RateLimited."""
-        told = await self._of(sighting.product_id).scan(sighting)
+        return await self.allowed(sighting.caller, await self._of(sighting.product_id).scan(sighting))
+
+    async def count(self, sightings: Sequence[Sighting], tell: Callable[[int, Told], None]) -> None:
+        """Counts scans with one call a shard; `tell` gets each one's place and what it is told, as shards answer."""
+        places: dict[Shard, list[int]] = {}
+        for place, sighting in enumerate(sightings):
+            places.setdefault(self._of(sighting.product_id), []).append(place)
+
+        async def part(shard: Shard, here: Sequence[int]) -> None:
+            for start in range(0, len(here), MOST_AT_ONCE):
+                some = here[start : start + MOST_AT_ONCE]
+                for place, told in zip(some, await shard.count([sightings[place] for place in some]), strict=True):
+                    tell(place, told)
+
+        await asyncio.gather(*[part(shard, here) for shard, here in places.items()])
+
+    async def allowed(self, caller: Caller, told: Told) -> bytes | None:
+        """What a scan was told; None: Valkey is away, and our own budget lets it pass. Raises RateLimited."""
         if isinstance(told, bytes):
             return told
-        await self._hold_back(sighting.caller, told)
+        await self._hold_back(caller, told)
         return None
 
     async def probe(self, caller: Caller) -> None:

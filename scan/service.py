@@ -52,7 +52,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
         """Records a scan and gives its verdict."""
         metadata = metadata_of(context)
-        seen_as = self._callers.name(_address(metadata, context), metadata)
+        seen_as = self._callers.name(address_of(metadata, context), metadata)
         explain = request.explain
         answer = await self._verifier.scan(request.token, seen_as, typed=request.typed, explain=explain)
         return convert.verify_response(answer, explain=explain)
@@ -62,7 +62,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
     ) -> AsyncIterator[scan_pb2.VerifyStreamResponse]:
         """Records scans by the chunk and gives their verdicts."""
         metadata = metadata_of(context)
-        crowd = self._callers.crowd(_address(metadata, context), metadata)
+        crowd = self._callers.crowd(address_of(metadata, context), metadata)
         async with aclosing(self._streams.run(convert.frames(request_iterator), crowd)) as chunks:
             async for judged in chunks:
                 yield convert.stream_response(judged)
@@ -102,7 +102,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         """Takes a report."""
         key = RequestKey.of("/voketag.scan.v1.ScanService/ReportFraud", request.request_id, request)
         product_id = await self._verifier.product(request.token)
-        prefix = address_prefix(_address(metadata_of(context), context))
+        prefix = address_prefix(address_of(metadata_of(context), context))
         case_id = await self._reports.take(key, prefix, convert.report(request, product_id))
         return scan_pb2.ReportFraudResponse(case_id=str(case_id))
 
@@ -152,7 +152,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         return convert.body("text/html; charset=utf-8", document.html)
 
 
-def _address(metadata: Mapping[str, str], context: Context) -> str:
+def address_of(metadata: Mapping[str, str], context: Context) -> str:
     """The caller's; gRPC's own idea of it costs, and is wanted without an edge only."""
     return metadata.get(CLIENT_ADDRESS) or peer_address(context.peer())
 

@@ -40,8 +40,9 @@ class Sighting(NamedTuple):
     payload: bytes
 
 
-Answer = asyncio.Future[bytes | int | None]
-"""What a scan is told; or the microseconds that it must wait; or None when Valkey did not say."""
+Told = bytes | int | None
+"""What a scan is told, for `Counts.read`; or the microseconds that it must wait; or None when Valkey did not say."""
+Answer = asyncio.Future[Told]
 
 
 def shard_of(product_id: bytes, shards: int) -> int:
@@ -85,6 +86,11 @@ class Shard:
         self._gathered: deque[tuple[Sighting, Answer]] = deque()
         self._sender: asyncio.Task[None] | None = None
 
+    async def count(self, sightings: Sequence[Sighting]) -> Sequence[Told]:
+        """Counts scans with one call, at most MOST_AT_ONCE; what each is told, in order."""
+        answers: Sequence[Told] | None = await self._asked(*self._words(sightings))
+        return (None,) * len(sightings) if answers is None else answers
+
     def scan(self, sighting: Sighting) -> Answer:
         """Counts a scan with the next call."""
         answer: Answer = asyncio.get_running_loop().create_future()
@@ -120,10 +126,10 @@ class Shard:
                 await asyncio.sleep(GATHER_SECONDS if crowded else 0)
                 batch = [self._gathered.popleft() for _ in range(min(len(self._gathered), MOST_AT_ONCE))]
                 crowded = len(batch) > 1
-                answers = await self._asked(*self._words([sighting for sighting, _ in batch]))
-                for place, (_, answer) in enumerate(batch):
+                tellings = await self.count([sighting for sighting, _ in batch])
+                for (_, answer), told in zip(batch, tellings, strict=True):
                     if not answer.done():
-                        answer.set_result(None if answers is None else answers[place])
+                        answer.set_result(told)
         finally:
             self._sender = None
             for _, answer in self._gathered:

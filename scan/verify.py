@@ -41,15 +41,17 @@ class Answer(NamedTuple):
     event_id: bytes = b""
 
 
-class _Counted(NamedTuple):
-    """A scan on its way to the journal; `told` is what `Counts.read` reads, None when Valkey did not count it."""
+class Scan(NamedTuple):
+    """A scan of a code that we issued, before it is counted; no `found` while its card cannot be read.
 
-    event_id: bytes
-    told: bytes | None
-    recorded: bool
+    `explain`: with the evidence for every factor of the risk.
+    """
 
-
-_NOT_COUNTED = _Counted(b"", None, recorded=False)
+    checked: Checked
+    found: Found | None
+    known: Circumstances
+    sighting: Sighting
+    explain: bool
 
 
 class Verifier:
@@ -86,16 +88,36 @@ class Verifier:
         if checked is not None:
             found = await self._find(checked.product_id)
             if issued(checked, found):
-                card = found.card if found is not None else None
-                known = circumstances(checked, card, caller)
-                counted = await self._count(checked, card, known, caller, source=source)
-                if counted.told is None:
-                    return self._answer(checked, found, counted=counted)
-                counts = Counts.read(counted.told)
-                assessment = self._assess(card, known, counts, explain=explain)
-                return self._answer(checked, found, counts, assessment, counted=counted)
+                scan = self._sighted(checked, found, caller, explain=explain, source=source)
+                return await self.end(scan, await self._counters.scan(scan.sighting))
         await self._counters.probe(caller)
         return Answer(UNKNOWN, None, None, self._clock.now())
+
+    def begin(self, text: str, caller: Caller, *, typed: bool = False, explain: bool = False) -> Scan | None:
+        """A scan as far as the counters; None when it waits for its card, or the code is none of ours: see `scan`.
+
+        Raises TokenMalformed.
+        """
+        checked = self._check(token.fold(text) if typed else text)
+        found = self._cards.at_hand(checked.product_id) if checked is not None else None
+        if checked is None or found is None or not issued(checked, found):
+            return None
+        return self._sighted(checked, found, caller, explain=explain, source=Source.UNARY)
+
+    async def end(self, scan: Scan, told: bytes | None) -> Answer:
+        """What follows from what Valkey told; None: it did not count the scan, which is recorded without it."""
+        if told is not None:
+            return self.judged(scan, told)
+        event_id, product_id, *_, payload = scan.sighting
+        recorded = await self._record(Envelope(event_id, product_id, payload))
+        return self._answer(scan.checked, scan.found, event_id=event_id, recorded=recorded)
+
+    def judged(self, scan: Scan, told: bytes) -> Answer:
+        """What follows from what Valkey told."""
+        checked, found, known, sighting, explain = scan
+        counts = Counts.read(told)
+        assessment = self._assess(found.card if found is not None else None, known, counts, explain=explain)
+        return self._answer(checked, found, counts, assessment, event_id=sighting.event_id, recorded=True)
 
     async def look(self, text: str) -> Answer:
         """Judges a code in whatever form a person gave it, and counts nothing. Raises TokenMalformed."""
@@ -140,9 +162,9 @@ class Verifier:
         except CardsAwayError:
             return None
 
-    async def _count(
-        self, checked: Checked, card: Card | None, known: Circumstances, caller: Caller, *, source: Source
-    ) -> _Counted:
+    def _sighted(self, checked: Checked, found: Found | None, caller: Caller, *, explain: bool, source: Source) -> Scan:
+        card = found.card if found is not None else None
+        known = circumstances(checked, card, caller)
         batch_id, factory_id = (card.batch_id.bytes, card.factory_id.bytes) if card is not None else (None, None)
         said = Said(
             batch_id,
@@ -154,11 +176,9 @@ class Verifier:
             known.to_dict(blocked=blocked(checked, card)),
             _weights_json(card.weights) if card is not None and card.weights is not None else None,
         )
-        event_id, product_id, payload = self._new_event_id(), checked.product_id, said.to_json()
-        sighting = Sighting(event_id, product_id, batch_id, factory_id, known.market, caller, payload)
-        told = await self._counters.scan(sighting)
-        recorded = told is not None or await self._record(Envelope(event_id, product_id, payload))
-        return _Counted(event_id, told, recorded)
+        event_id, payload = self._new_event_id(), said.to_json()
+        sighting = Sighting(event_id, checked.product_id, batch_id, factory_id, known.market, caller, payload)
+        return Scan(checked, found, known, sighting, explain)
 
     def _assess(self, card: Card | None, known: Circumstances, counts: Counts, *, explain: bool = True) -> Assessment:
         weights = card.weights if card is not None and card.weights is not None else self._weights
@@ -187,12 +207,13 @@ class Verifier:
         counts: Counts | None = None,
         assessment: Assessment | None = None,
         *,
-        counted: _Counted = _NOT_COUNTED,
+        event_id: bytes = b"",
+        recorded: bool = False,
     ) -> Answer:
         history = counts.history if counts is not None else None
         judgement = judge(checked, found, history, assessment)
         card = found.card if found is not None else None
-        return Answer(judgement, card, history, self._clock.now(), assessment, counted.recorded, counted.event_id)
+        return Answer(judgement, card, history, self._clock.now(), assessment, recorded, event_id)
 
 
 def circumstances(checked: Checked, card: Card | None, caller: Caller | None) -> Circumstances:

@@ -28,6 +28,9 @@ class Step(AsyncServerInterceptor, ABC):
     waits: ClassVar[bool] = True
     """False: `around` gives a context manager that waits for nothing, which costs less than an asynchronous one."""
 
+    reads: ClassVar[bool] = False
+    """True: the step looks into requests, and a behaviour that takes them as bytes does the same itself."""
+
     def __init__(self, policies: Mapping[str, Policy]) -> None:
         self._policies = policies
 

@@ -2,15 +2,17 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeVar
 
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from mesh.error import FieldViolation
 from mesh.errors import ValidationFailed
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
+
+Read = TypeVar("Read", bound=Message)
 
 
 def _path(violation: Any) -> str:
@@ -28,6 +30,16 @@ def check(message: Message) -> None:
         raise ValidationFailed(violations=found, summary=summary) from None
 
 
+def read(kind: type[Read], raw: bytes) -> Read:
+    """A message from its bytes that keeps its rules. Raises ValidationFailed."""
+    try:
+        message = kind.FromString(raw)
+    except DecodeError:
+        raise ValidationFailed(violations=(), summary=f"not a {kind.DESCRIPTOR.name}") from None
+    check(message)
+    return message
+
+
 async def _checked(messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
     async for message in messages:
         check(message)
@@ -38,6 +50,7 @@ class ValidationStep(Step):
     """Checks the one request, or each message of a stream as it comes."""
 
     waits = False
+    reads = True
 
     def around(self, policy: Policy, request: Any, context: Context) -> AbstractContextManager[Any]:
         """Raises ValidationFailed."""
