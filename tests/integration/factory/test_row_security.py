@@ -100,7 +100,7 @@ async def test_every_statement_on_tables_without_a_wall_names_the_factory(path: 
         body = "\n".join(line for line in statement.splitlines()[1:] if not line.startswith("--"))
         if re.search(rf"\b({'|'.join(UNWALLED)})\b", body):
             assert ":factory_id" in body, statement
-            assert re.search(r"\b(batches|product_changes)\b", body), statement
+            assert re.search(r"\b(batches|product_changes|factories)\b", body), statement
 
 
 async def test_without_a_tenant_nothing_is_seen(raw: Any, customer: Customer) -> None:
