@@ -5,15 +5,35 @@ import sys
 from collections.abc import MutableMapping
 from contextvars import ContextVar
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from prometheus_client import start_http_server
 
 from mesh.config import LogSettings
 
-trace_id: ContextVar[str] = ContextVar("trace_id", default="")
-"""Trace id of the call under way: 32 hex digits (W3C Trace Context), empty outside of calls."""
+
+class Traced(Protocol):
+    """A call."""
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits (W3C Trace Context)."""
+        ...
+
+
+_call: ContextVar[Traced | None] = ContextVar("traced_call", default=None)
+
+
+def trace_id() -> str:
+    """Trace id of the call under way, empty outside of calls. Worked out when asked for: few calls say anything."""
+    call = _call.get()
+    return call.trace_id if call is not None else ""
+
+
+def set_traced(call: Traced) -> None:
+    """Says which call is under way; for the telemetry interceptor."""
+    _call.set(call)
 
 
 _trace_ids = Random()  # noqa: S311 - they tell calls apart and keep no secret; seeded by the system
@@ -27,7 +47,7 @@ def new_trace_id(traceparent: str | None) -> str:
 
 
 def _add_trace_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    if current := trace_id.get():
+    if current := trace_id():
         event["trace_id"] = current
     return event
 

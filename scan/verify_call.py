@@ -1,6 +1,5 @@
 """Verify between the bytes of its messages, so that all of a scan's work is done within its turn."""
 
-from collections.abc import Mapping
 from functools import partial
 
 from voketag.scan.v1 import scan_pb2
@@ -29,8 +28,7 @@ class VerifyCall:
 
     async def __call__(self, request: bytes, context: Context) -> bytes:
         """VerifyResponse for VerifyRequest. Raises ValidationFailed and what ScanService.Verify raises."""
-        metadata = metadata_of(context)
-        match await self._turns.take(partial(self._begin, request, address_of(metadata, context), metadata)):
+        match await self._turns.take(partial(self._begin, request, context)):
             case bytes(response):
                 return response
             case Held(scan, told):
@@ -39,9 +37,9 @@ class VerifyCall:
         answered = await self._service.Verify(scan_pb2.VerifyRequest.FromString(request), context)
         return answered.SerializeToString()
 
-    def _begin(self, request: bytes, address: str, metadata: Mapping[str, str]) -> Scan | None:
-        asked = read(scan_pb2.VerifyRequest, request)
-        caller = self._callers.name(address, metadata)
+    def _begin(self, request: bytes, context: Context) -> Scan | None:
+        asked, metadata = read(scan_pb2.VerifyRequest, request), metadata_of(context)
+        caller = self._callers.name(address_of(metadata, context), metadata)
         return self._verifier.begin(asked.token, caller, typed=asked.typed, explain=asked.explain)
 
     def _tell(self, scan: Scan, told: bytes) -> bytes:

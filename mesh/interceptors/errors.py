@@ -78,7 +78,7 @@ class _Guard:
             await abort(self._context, error)
         elif isinstance(error, Exception) and not isinstance(error, AbortError):
             log.error("call failed", method=self._method, exc_info=error)
-            await abort(self._context, Internal(trace_id=trace_id.get()))
+            await abort(self._context, Internal(trace_id=trace_id()))
 
 
 class ErrorsStep(Step):

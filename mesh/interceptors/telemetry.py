@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from mesh.identity import metadata_of
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
-from mesh.telemetry import new_trace_id, trace_id
+from mesh.telemetry import new_trace_id, set_traced
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SECONDS = Histogram("voketag_call_seconds", "Duration of calls.", ["method"], buckets=BUCKETS)
@@ -44,7 +44,7 @@ class Handlers:
 class _Call:
     """One call, from its trace id to its outcome. Written out and not generated: every call has one."""
 
-    __slots__ = ("_answered", "_context", "_handlers", "_method", "_request", "_seconds", "_started")
+    __slots__ = ("_answered", "_context", "_handlers", "_method", "_request", "_seconds", "_started", "_trace_id")
 
     def __init__(self, request: Any, context: Context, method: str, step: "TelemetryStep") -> None:
         self._request = request
@@ -53,9 +53,17 @@ class _Call:
         self._handlers = step.handlers
         self._answered = step.answered[method]
         self._seconds = step.seconds[method]
+        self._trace_id = ""
+
+    @property
+    def trace_id(self) -> str:
+        """See mesh.telemetry.Traced."""
+        if not self._trace_id:
+            self._trace_id = new_trace_id(metadata_of(self._context).get("traceparent"))
+        return self._trace_id
 
     def __enter__(self) -> Any:
-        trace_id.set(new_trace_id(metadata_of(self._context).get("traceparent")))
+        set_traced(self)
         self._started = time.perf_counter()
         self._handlers.running += 1
         return self._request

@@ -29,7 +29,7 @@ class Refusing(Echo):
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Any) -> scan_pb2.VerifyResponse:
         if request.token == "missing":
             raise ProductNotFound
-        return scan_pb2.VerifyResponse(product=scan_pb2.ProductCard(product_id=trace_id.get()))
+        return scan_pb2.VerifyResponse(product=scan_pb2.ProductCard(product_id=trace_id()))
 
 
 @pytest.fixture(scope="module")

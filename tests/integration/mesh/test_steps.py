@@ -51,7 +51,7 @@ class Behaviour:
                 raise
         if text == "settle":
             audit.replayed()
-        return f"{caller()}|{address()}|{len(trace_id.get())}|{text}"
+        return f"{caller()}|{address()}|{len(trace_id())}|{text}"
 
     async def one_one(self, request: StringValue, _: Any) -> StringValue:
         return StringValue(value=await self.act(request.value))
