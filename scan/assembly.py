@@ -77,6 +77,20 @@ def authenticators(settings: ScanSettings, store: Store, clock: Clock) -> dict[i
     }
 
 
+def new_raw_id() -> bytes:
+    """An id of a scan, 16 bytes."""
+    return new_id().bytes
+
+
+def registrations(service: ScanService, log: LedgerService, ruling: RulingService) -> Registered:
+    """What is served."""
+    return (
+        (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
+        (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
+        (ruling_pb2_grpc.add_RulingServiceServicer_to_server, ruling),
+    )
+
+
 def server_parts(
     settings: ScanSettings,
     registered: Registered,
@@ -127,13 +141,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         direct = Direct(pool, journal, Judging(settings.weights), entropy=os.urandom)
         stack.push_async_callback(direct.close)
         verifier = Verifier(
-            keyring,
-            cards,
-            counters,
-            clock,
-            direct=direct,
-            weights=settings.weights,
-            new_event_id=lambda: new_id().bytes,
+            keyring, cards, counters, clock, direct=direct, weights=settings.weights, new_event_id=new_raw_id
         )
         tallies = Tallies(store, hot, shards=settings.journal_shards)
         streams, reports = Streams(verifier, clock), Reports(store, tallies, new_id=new_id)
@@ -151,16 +159,10 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         service = ScanService(verifier, streams, receipts, reports, **others)
         log = LedgerService(Log(pool, ledger, journal), verifier)
         ruling = RulingService(Rulings(store, tallies, keyring, new_id=new_id))
-        registered = (
-            (scan_pb2_grpc.add_ScanServiceServicer_to_server, service),
-            (ledger_pb2_grpc.add_LedgerServiceServicer_to_server, log),
-            (ruling_pb2_grpc.add_RulingServiceServicer_to_server, ruling),
-        )
-        limiter = SharedLimiter(shared, local)
         parts = server_parts(
             settings,
-            registered,
-            limiter,
+            registrations(service, log, ruling),
+            SharedLimiter(shared, local),
             authenticators(settings, store, clock),
             raw={METHOD: VerifyCall(service, verifier, counters, callers)},
             on_stop=on_stop,

@@ -116,12 +116,13 @@ FROM rollups WHERE source = :source FOR UPDATE;
 UPDATE rollups SET snapshot = :snapshot::text::pg_snapshot, as_of = :as_of WHERE source = :source;
 
 -- name: count_batches(before, everybody)!
--- Batches that changed since a look, all for NULL. One that is looked at twice makes no difference the second time.
+-- Batches that changed since a look, all for NULL. One that is looked at twice makes no difference the second time. The
+-- number of the transaction is what factory has an index of.
 WITH changed AS (
   INSERT INTO batch_copies AS had (batch_id, factory_id, day, state, products)
   SELECT batch_id, factory_id, (created_at AT TIME ZONE 'UTC')::date, state, issued_count FROM factory.counted_batches
   WHERE :before::text IS NULL OR (
-    changed_in >= pg_snapshot_xmin(:before::text::pg_snapshot)
+    changed_in::text::bigint >= pg_snapshot_xmin(:before::text::pg_snapshot)::text::bigint
     AND changed_in < pg_snapshot_xmax(pg_current_snapshot())
     AND NOT pg_visible_in_snapshot(changed_in, :before::text::pg_snapshot))
   ON CONFLICT (batch_id) DO UPDATE SET state = excluded.state, products = excluded.products

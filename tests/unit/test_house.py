@@ -16,6 +16,7 @@ SERVICES = ("scan", "factory", "anchor", "admin")
 FUNCTION_LINES, FILE_LINES, POSITIONAL, MAIN_LINES = 60, 400, 5, 80
 KNOWS_GRPC = (
     "service.py",
+    "verify_call.py",
     "account_convert.py",
     "account_service.py",
     "audit_convert.py",
