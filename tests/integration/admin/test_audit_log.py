@@ -106,7 +106,7 @@ async def test_pages_go_on_where_they_ended_the_newest_first(auditor: Person) ->
     times = [(entry.time.ToNanoseconds(), entry.number) for entry in whole]
     assert times == sorted(times, reverse=True)
     assert [entry.number for entry in await every(auditor, size=37)] == [entry.number for entry in whole]
-    assert len((await page(auditor)).entries) == 100
+    assert 0 < len((await page(auditor)).entries) <= 100  # fewer where details are large
 
 
 FILTERS: dict[str, dict[str, Any]] = {
