@@ -1,7 +1,7 @@
 """Scans by the turn: those that come while others are counted are judged together, one right after the other.
 
-Between two calls gRPC runs through so much code that each finds the processor's caches empty: the same work costs a
-third when calls share a turn. What must wait for more than the counters leaves the turn and goes on by itself.
+Between two calls gRPC runs through so much code that each finds the processor's caches empty; judged together, calls
+cost a quarter less of it. What must wait for more than the counters leaves the turn and goes on by itself.
 """
 
 import asyncio
@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from scan.counters import Counters
-from scan.shard import Told
+from scan.shard import GATHER_SECONDS, MOST_AT_ONCE, Told
 from scan.verify import Scan
 
-MOST_AT_ONCE = 200
-GATHER_SECONDS = 0.001
 PATIENCE_SECONDS = 0.01
 """So long a turn is waited for: beside one that waits longer, for a shard that is slow or away, the next one begins."""
 
