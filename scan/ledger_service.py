@@ -11,6 +11,7 @@ from mesh.errors import NotLogged
 from scan import convert
 from scan.log import Log
 from scan.verify import Verifier
+from trust.logproof import LogProof
 from trust.tilepath import PathMalformedError, TilePath
 from trust.tiles import ENTRIES
 
@@ -62,7 +63,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         product_id = await self._verifier.product(request.token)
         entry, found = await self._log.scan(product_id, UUID(request.scan_id), request.size)
         await _cached(context, "no-store")
-        return ledger_pb2.GetScanProofResponse(entry=entry, proof=convert.inclusion(found))
+        text = LogProof(entry, found.index, tuple(found.path), found.note).to_bytes().decode()
+        return ledger_pb2.GetScanProofResponse(entry=entry, proof=convert.inclusion(found), tlog_proof=text)
 
     async def GetConsistencyProof(
         self, request: ledger_pb2.GetConsistencyProofRequest, context: Context

@@ -7,6 +7,7 @@ from uuid import UUID
 from mesh.errors import DependencyUnavailable, ProductNotFound, ReceiptNotReady
 from scan.card import Card, CardsAwayError, Found
 from scan.proof import Proofs
+from trust import calls
 from trust.receipt import ProductPart, Receipt, TreePart, verify
 from trust.tiles import Tile, inclusion_path_from_tiles
 
@@ -55,6 +56,16 @@ class Receipts:
 
         Raises ReceiptNotReady, DependencyUnavailable; ReceiptUnsoundError, which leaves as INTERNAL.
         """
+        return (await self._made(card)).to_json()
+
+    async def calls(self, card: Card) -> bytes:
+        """The same as calls of the contract, in JSON. Raises as `write`, and ReceiptNotReady while it is PENDING."""
+        try:
+            return calls.to_json(await self._made(card))
+        except calls.ReceiptPendingError as error:
+            raise ReceiptNotReady from error
+
+    async def _made(self, card: Card) -> Receipt:
         tree = await self._read_tree(card.product_id)
         if tree is None:
             raise ReceiptNotReady
@@ -70,7 +81,7 @@ class Receipts:
         verification = verify(receipt)
         if verification.failed:
             raise ReceiptUnsoundError(f"{card.product_id}: {verification}")
-        return receipt.to_json()
+        return receipt
 
 
 def _path(card: Card, tree: Tree) -> tuple[bytes, ...]:

@@ -14,6 +14,7 @@ from mesh.idempotency import RequestKey
 from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, metadata_of, peer_address
 from scan import convert
 from scan.caller import Callers
+from scan.card import Card
 from scan.cases import Cases
 from scan.chunks import Streams
 from scan.document import Documents
@@ -129,15 +130,19 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
 
     async def GetReceipt(self, request: scan_pb2.GetReceiptRequest, context: Context) -> HttpBody:
         """Gives the receipt of a product."""
-        receipt = await self._receipts.write(await self._verifier.card(request.token))
-        await context.send_initial_metadata((("cache-control", "no-store"),))
-        return convert.body("application/json", receipt)
+        card = await self._verifier.card(request.token)
+        return await self._receipt(card, request.encoding, context)
 
     async def GetProductProof(self, request: scan_pb2.GetProductProofRequest, context: Context) -> HttpBody:
         """Gives a factory the receipt of its product."""
         principal = caller()
         owner = principal.uuid if principal.kind == "factory" else None
-        receipt = await self._receipts.write(await self._receipts.card(UUID(request.product_id), owner))
+        card = await self._receipts.card(UUID(request.product_id), owner)
+        return await self._receipt(card, request.encoding, context)
+
+    async def _receipt(self, card: Card, encoding: scan_pb2.ReceiptEncoding.ValueType, context: Context) -> HttpBody:
+        write = self._receipts.calls if encoding == scan_pb2.RECEIPT_ENCODING_CALLS else self._receipts.write
+        receipt = await write(card)
         await context.send_initial_metadata((("cache-control", "no-store"),))
         return convert.body("application/json", receipt)
 

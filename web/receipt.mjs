@@ -138,13 +138,18 @@ async function batchInAnchor({ batch, anchor }, subtle) {
   return included(data, anchor, subtle);
 }
 
-/** RFC 9162 2.1.3.2, for a leaf of these bytes. */
 async function included(data, { index, size, path, root }, subtle) {
-  if (index >= size) return FAILED;
-  let [place, last] = [BigInt(index), BigInt(size) - 1n];
+  const place = { index: BigInt(index), size: BigInt(size), path: path.map(unhash), root: unhash(root) };
+  return (await leadsTo(data, place, subtle)) ? PASSED : FAILED;
+}
+
+/** RFC 9162 2.1.3.2, for a leaf of these bytes: whether the path leads from there to the root. Numbers are BigInts. */
+export async function leadsTo(data, { index, size, path, root }, subtle) {
+  if (index >= size) return false;
+  let [place, last] = [index, size - 1n];
   let node = await sha256(subtle, join([0], data));
-  for (const sibling of path.map(unhash)) {
-    if (last === 0n) return FAILED;
+  for (const sibling of path) {
+    if (last === 0n) return false;
     if (place & 1n || place === last) {
       node = await sha256(subtle, join([1], sibling, node));
       while (!(place & 1n) && place !== 0n) [place, last] = [place >> 1n, last >> 1n];
@@ -153,7 +158,7 @@ async function included(data, { index, size, path, root }, subtle) {
     }
     [place, last] = [place >> 1n, last >> 1n];
   }
-  return last === 0n && hex(node) === hex(unhash(root)) ? PASSED : FAILED;
+  return last === 0n && hex(node) === hex(root);
 }
 
 async function anchorOnChain({ anchor, chain: place }, chain, contract) {

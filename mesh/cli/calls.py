@@ -1,6 +1,5 @@
 """`voketag calls`: a receipt as calls of the contract."""
 
-import json
 from typing import BinaryIO
 
 import click
@@ -20,17 +19,10 @@ def calls(file: BinaryIO) -> None:
     Exit status: 0 printed, 2 not a receipt, 3 not anchored yet.
     """
     try:
-        receipt = Receipt.from_json(file.read())
-        found = onchain.calls(receipt)
+        click.echo(onchain.to_json(Receipt.from_json(file.read())))
     except ReceiptMalformedError as error:
         errors.print(f"[red]{error}[/]")
         raise SystemExit(UNREADABLE) from error
-    if receipt.chain is None:
+    except onchain.ReceiptPendingError as error:
         errors.print("[yellow]Not anchored yet: fetch the receipt again later.[/]")
-        raise SystemExit(PENDING)
-    document = {
-        "chain_id": receipt.chain.chain_id,
-        "to": receipt.chain.contract,
-        "calls": [{"step": call.step, "data": "0x" + call.data.hex(), "returns": call.expected} for call in found],
-    }
-    click.echo(json.dumps(document, indent=2))
+        raise SystemExit(PENDING) from error

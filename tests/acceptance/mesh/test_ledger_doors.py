@@ -45,6 +45,7 @@ def test_a_scan_is_proved_up_to_the_chain(mesh: Mesh, batch: factory_pb2.CreateB
     text = LogProof(entry, int(proof["index"]), tuple(hashes(proof["path"])), note)
     checkpoint = verify(text, verifiers, key["origin"])
     assert read_entry(entry)[1].product_id.hex() == batch.products[7].product_id.replace("-", "")
+    assert found.json["tlogProof"].encode() == text.to_bytes()
     assert mesh.ask("GET", f"/api/ledger/checkpoint?size={checkpoint.size}").body == note
     subject = checkpoint.subject_id()
     wait_until(lambda: "proof" in mesh.ask("GET", f"/v1/anchor/{subject}/proof").json)
@@ -52,6 +53,21 @@ def test_a_scan_is_proved_up_to_the_chain(mesh: Mesh, batch: factory_pb2.CreateB
     leaf = merkle.leaf_hash(anchor_leaf(SubjectKind.SCAN_LEDGER, subject.bytes, checkpoint.size, checkpoint.root))
     path, root = hashes(anchored["path"]), base64.b64decode(anchored["anchorRoot"])
     assert merkle.verify_inclusion(leaf, int(anchored["index"]), int(anchored["size"]), path, root)
+
+
+def test_a_proof_is_a_file_that_voketag_verifies(
+    mesh: Mesh, batch: factory_pb2.CreateBatchResponse, tmp_path: Path
+) -> None:
+    token = batch.products[5].token
+    scan = mesh.verify(token).json
+    proof = until(mesh, f"/api/ledger/scan/{token}/{scan['scanId']}").json["tlogProof"]
+    key = mesh.ask("GET", "/api/ledger/key").json["keys"][0]
+    file = tmp_path / "scan.tlog-proof"
+    for text, status in ((proof, 0), (proof.replace("index ", "index 9"), 1), (proof[:-2], 2)):
+        file.write_text(text)
+        done = voketag(mesh.home, "verify", str(file), "--key", key)
+        assert done.returncode == status, done
+        assert (scan["scanId"] in done.stdout) is (status == 0)
 
 
 def test_the_documented_proof_runs_as_it_stands(mesh: Mesh, batch: factory_pb2.CreateBatchResponse) -> None:

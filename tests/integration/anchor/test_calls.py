@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -40,6 +41,33 @@ async def test_published_mutations_are_judged_alike(ground: Ground) -> None:
     receipts = [Receipt.from_json(case["text"].encode()) for case in UNTRUE]
     answers = await asyncio.gather(*[agree(ground, receipt) for receipt in receipts])
     assert sum(not all(answer) for answer in answers) > 50
+
+
+async def test_changed_calldata_is_refused(ground: Ground) -> None:
+    """Every word but the size, which says nothing against a place that it allows as well, and the layout's own."""
+    random, tried = Random(7), 0
+    for case in VECTORS["valid"]:
+        for call in calls(Receipt.from_json(case["text"].encode()))[:2]:
+            words = [0, 1, 4, *range(6, len(call.data[4:]) // 32)]
+            for _ in range(60):
+                data = bytearray(call.data)
+                data[4 + 32 * random.choice(words) + random.randrange(32)] ^= 1 << random.randrange(8)
+                assert not await holds(ground, bytes(data)), (case["name"], data.hex())
+                tried += 1
+            cuts = (1, 32, len(call.data) // 2) if len(words) > 3 else ()  # zeros that are cut off are read as zeros
+            for cut in cuts:
+                assert not await holds(ground, call.data[:-cut])
+    assert tried >= 200
+
+
+async def holds(ground: Ground, data: bytes) -> bool:
+    """Whether the contract says so; calldata that is not of its ABI makes it revert."""
+    call = {"to": ground.chain().contract, "data": "0x" + data.hex()}
+    answer = await ground.web3.provider.make_request("eth_call", [call, "latest"])
+    if "error" in answer:
+        assert answer["error"]["code"] == 3, answer
+        return False
+    return bool(int(answer["result"], 16))
 
 
 async def test_a_receipt_from_product_to_block(world: World) -> None:

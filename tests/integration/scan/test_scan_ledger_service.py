@@ -119,6 +119,7 @@ async def test_who_scanned_can_prove_that_it_was_logged(ledger: "Ledger", logged
         proof = answer.proof
         text = LogProof(answer.entry, proof.index, tuple(proof.path), proof.checkpoint.encode())
         assert proved(text, [signer(ORIGIN).verifier], ORIGIN).size >= SCANS
+        assert LogProof.parse(answer.tlog_proof.encode()) == text
         assert proof.leaf_hash == merkle.leaf_hash(answer.entry)
 
 

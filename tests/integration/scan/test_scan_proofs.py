@@ -20,6 +20,7 @@ from tests.integration.scan.conftest import ONCE
 from tests.integration.scan.test_scan_watch import Tenant, open_account
 from tests.integration.scan.world import ATTRIBUTES, Batch, Database, Service, stub_of
 from tests.servers import ValkeyAddress
+from trust.calls import to_json
 from trust.receipt import Receipt, ReceiptState, verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -67,6 +68,19 @@ async def refused(stub: Stub, product_id: object) -> str:
 def put(anchor: FakeAnchor, batch: Batch, state: int) -> None:
     assert batch.root is not None
     anchor.put(batch.batch_id.bytes, str(batch.batch_id), batch.root, len(batch.product_ids), state=state)
+
+
+async def test_a_factory_gets_it_as_calls_of_the_contract(
+    service: Service, database: Database, anchor: FakeAnchor, tenant: Tenant
+) -> None:
+    batch = await database.batch(3, state="COMPLETED")
+    put(anchor, batch, anchor_pb2.ANCHOR_STATE_FINAL)
+    product_id, encoding = str(batch.product_ids[1]), scan_pb2.RECEIPT_ENCODING_CALLS
+    async with with_api_key(service.target, tenant.key) as mine:
+        stub = stub_of(mine)
+        request = scan_pb2.GetProductProofRequest(product_id=product_id, encoding=encoding)
+        body = await stub.GetProductProof(request, timeout=10)
+        assert body.data == to_json(await proof(stub, product_id))
 
 
 async def test_a_factory_gets_the_proof_of_its_product(

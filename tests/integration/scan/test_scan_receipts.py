@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from tests.fakes.anchor import CONTRACT, FakeAnchor
 from tests.integration.scan.calls import Stub, reason_of
 from tests.integration.scan.world import ATTRIBUTES, Batch, Database, Service, anywhere, stub_of, token_of
 from tests.servers import ValkeyAddress
+from trust.calls import to_json
 from trust.receipt import Receipt, ReceiptState, StampPart, verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -72,6 +74,33 @@ async def test_a_final_receipt_carries_what_others_have_of_the_anchor(
             while (found := await receipt(stub, batch.tokens[1])).evidence != evidence:
                 await asyncio.sleep(0.05)  # what is not final is remembered for a second
         assert (b"voketag.receipt/v2" in found.to_json()) is (state == FINAL)
+
+
+async def test_a_final_receipt_is_given_as_calls_too(stub: Stub, database: Database, anchor: FakeAnchor) -> None:
+    batch = await database.batch(5, state="COMPLETED")
+    put(anchor, batch, FINAL)
+    request = scan_pb2.GetReceiptRequest(token=batch.tokens[3], encoding=scan_pb2.RECEIPT_ENCODING_CALLS)
+    body = await stub.GetReceipt(request, metadata=anywhere(), timeout=10)
+    assert (body.content_type, body.data) == ("application/json", to_json(await receipt(stub, batch.tokens[3])))
+
+
+async def test_a_pending_receipt_has_no_calls(stub: Stub, database: Database, anchor: FakeAnchor) -> None:
+    batch = await database.batch(3, state="ANCHORING")
+    put(anchor, batch, MINED)
+    request = scan_pb2.GetReceiptRequest(token=batch.tokens[0], encoding=scan_pb2.RECEIPT_ENCODING_CALLS)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetReceipt(request, metadata=anywhere(), timeout=10)
+    assert reason_of(caught.value) == "RECEIPT_NOT_READY"
+
+
+async def test_an_encoding_that_there_is_none(stub: Stub, database: Database) -> None:
+    batch = await database.batch(3, state="COMPLETED")
+    encoding: Any = 7
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.GetReceipt(
+            scan_pb2.GetReceiptRequest(token=batch.tokens[0], encoding=encoding), metadata=anywhere(), timeout=10
+        )
+    assert reason_of(caught.value) == "VALIDATION_FAILED"
 
 
 @pytest.mark.parametrize("state", [None, PENDING, SUBMITTED, MINED])

@@ -231,8 +231,11 @@ class GetScanProofResponse(_message.Message):
 
     ENTRY_FIELD_NUMBER: _builtins.int
     PROOF_FIELD_NUMBER: _builtins.int
+    TLOG_PROOF_FIELD_NUMBER: _builtins.int
     entry: _builtins.bytes
     """The entry: 114 bytes (docs/encodings.md), in which nothing is personal."""
+    tlog_proof: _builtins.str
+    """Both as one text to keep, which `voketag verify` checks: a C2SP tlog-proof (docs/encodings.md)."""
     @_builtins.property
     def proof(self) -> Global___InclusionProof:
         """Its proof."""
@@ -242,10 +245,11 @@ class GetScanProofResponse(_message.Message):
         *,
         entry: _builtins.bytes = ...,
         proof: Global___InclusionProof | None = ...,
+        tlog_proof: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "proof", b"proof"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "proof", b"proof", "tlog_proof", b"tlog_proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -252,6 +252,30 @@ REPORT_STATE_DISMISSED: ReportState.ValueType  # 4
 """Nothing came of it."""
 Global___ReportState: _TypeAlias = ReportState  # noqa: Y015
 
+class _ReceiptEncoding:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReceiptEncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReceiptEncoding.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECEIPT_ENCODING_UNSPECIFIED: _ReceiptEncoding.ValueType  # 0
+    """The receipt itself."""
+    RECEIPT_ENCODING_CALLS: _ReceiptEncoding.ValueType  # 1
+    """The calls of the contract that check it on the chain, and what each returns; RECEIPT_NOT_READY until the anchor is
+    final.
+    """
+
+class ReceiptEncoding(_ReceiptEncoding, metaclass=_ReceiptEncodingEnumTypeWrapper):
+    """How a receipt is written (docs/encodings.md)."""
+
+RECEIPT_ENCODING_UNSPECIFIED: ReceiptEncoding.ValueType  # 0
+"""The receipt itself."""
+RECEIPT_ENCODING_CALLS: ReceiptEncoding.ValueType  # 1
+"""The calls of the contract that check it on the chain, and what each returns; RECEIPT_NOT_READY until the anchor is
+final.
+"""
+Global___ReceiptEncoding: _TypeAlias = ReceiptEncoding  # noqa: Y015
+
 @_typing.final
 class Check(_message.Message):
     """One check and its outcome."""
@@ -1383,16 +1407,20 @@ class GetReceiptRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token in canonical form."""
+    encoding: Global___ReceiptEncoding.ValueType
+    """How it is written."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
+        encoding: Global___ReceiptEncoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1405,16 +1433,20 @@ class GetProductProofRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PRODUCT_ID_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     product_id: _builtins.str
     """The product."""
+    encoding: Global___ReceiptEncoding.ValueType
+    """How it is written."""
     def __init__(
         self,
         *,
         product_id: _builtins.str = ...,
+        encoding: Global___ReceiptEncoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["product_id", b"product_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding", "product_id", b"product_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
