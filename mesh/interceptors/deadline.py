@@ -15,33 +15,32 @@ TICK = 0.02
 
 
 class _Limit:
-    """Cancels the task that entered it when its time is over, as asyncio.timeout does, and raises DeadlineExceeded."""
+    """Cancels the task that made it when its time is over, as asyncio.timeout does, and raises DeadlineExceeded."""
 
-    __slots__ = ("_cancelling", "_due", "_expired", "_request", "_task")
+    __slots__ = ("_due", "_expired", "_request", "_task")
 
     def __init__(self, request: Any, due: "set[_Limit]") -> None:
-        self._request = request
-        self._due = due
-        self._expired = False
-
-    def expire(self) -> None:
-        """Its time is over."""
-        self._expired = True
-        self._task.cancel()
-
-    def __enter__(self) -> Any:
         task = asyncio.current_task()
         assert task is not None
         self._task = task
-        self._cancelling = task.cancelling()
-        self._due.add(self)
+        self._request = request
+        self._due = due
+        self._expired = False
+        due.add(self)
+
+    def expire(self) -> None:
+        """Its time is over. A task that somebody cancels already is theirs."""
+        self._expired = not self._task.cancelling()
+        self._task.cancel()
+
+    def __enter__(self) -> Any:
         return self._request
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._due.discard(self)
-        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+        if self._expired and not self._task.uncancel() and kind is asyncio.CancelledError:
             raise DeadlineExceeded from None
 
 

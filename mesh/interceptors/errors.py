@@ -1,9 +1,9 @@
 """Step: every error leaves as google.rpc.Status with exactly one ErrorInfo."""
 
 import math
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn
 
 import grpc
 import structlog
@@ -49,41 +49,48 @@ def to_status(error: VokeTagError) -> status_pb2.Status:
     return status_pb2.Status(code=error.code, message=error.message, details=packed)
 
 
-async def abort(context: Context, error: VokeTagError) -> None:
+async def abort(context: Context, error: VokeTagError) -> NoReturn:
     """Ends the call with the error; always raises grpc.aio.AbortError."""
     status = to_status(error)
     trailing: list[tuple[str, str | bytes]] = [(STATUS_KEY, status.SerializeToString())]
     if error.retry_after is not None:
         trailing.append(("retry-after", str(math.ceil(error.retry_after))))
     await context.abort(CODES[error.code], status.message, tuple(trailing))
-
-
-class _Guard:
-    """Lets cancellation and statuses already set pass, and turns every other error into a status."""
-
-    __slots__ = ("_context", "_method", "_request")
-
-    def __init__(self, request: Any, context: Context, method: str) -> None:
-        self._request = request
-        self._context = context
-        self._method = method
-
-    async def __aenter__(self) -> Any:
-        return self._request
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, VokeTagError):
-            await abort(self._context, error)
-        elif isinstance(error, Exception) and not isinstance(error, AbortError):
-            log.error("call failed", method=self._method, exc_info=error)
-            await abort(self._context, Internal(trace_id=trace_id()))
+    raise AssertionError("abort returned")
 
 
 class ErrorsStep(Step):
-    """Turns typed errors into statuses; the unexpected is logged whole and leaves as INTERNAL with a fixed phrase."""
+    """Turns typed errors into statuses; the unexpected is logged whole and leaves as INTERNAL with a fixed phrase.
 
-    def around(self, policy: Policy, request: Any, context: Context) -> AbstractAsyncContextManager[Any]:
+    Cancellation and statuses that are set already pass.
+    """
+
+    @asynccontextmanager
+    async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
         """See the class."""
-        return _Guard(request, context, policy.method)
+        try:
+            yield request
+        except Exception as error:  # noqa: BLE001 - every error
+            await _leave(error, context, policy.method)
+
+    def wrap(self, policy: Policy, inner: Any) -> Any:
+        """As every step's, but for calls of one response without a context manager: those pay for errors only."""
+        if policy.response_streaming:
+            return super().wrap(policy, inner)
+
+        async def call(request: Any, context: Context) -> Any:
+            try:
+                return await inner(request, context)
+            except Exception as error:  # noqa: BLE001 - every error
+                await _leave(error, context, policy.method)
+
+        return call
+
+
+async def _leave(error: Exception, context: Context, method: str) -> NoReturn:
+    if isinstance(error, AbortError):
+        raise error
+    if not isinstance(error, VokeTagError):
+        log.error("call failed", method=method, exc_info=error)
+        error = Internal(trace_id=trace_id())
+    await abort(context, error)

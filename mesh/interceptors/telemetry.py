@@ -18,6 +18,7 @@ from mesh.telemetry import new_trace_id, set_traced
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SECONDS = Histogram("voketag_call_seconds", "Duration of calls.", ["method"], buckets=BUCKETS)
 CALLS = Counter("voketag_calls", "Calls by outcome: a google.rpc.Code number, or 1 for cancelled.", ["method", "code"])
+TELL_SECONDS = 0.02
 
 
 class Handlers:
@@ -30,7 +31,8 @@ class Handlers:
     def left(self) -> None:
         """One has ended."""
         self.running -= 1
-        self._ended.set()
+        if not self.running:
+            self._ended.set()
 
     async def ended(self, within: float) -> None:
         """Returns when none runs, and after so many seconds in any case."""
@@ -41,18 +43,48 @@ class Handlers:
                     await self._ended.wait()
 
 
+class _Outcomes:
+    """Durations and outcomes of a method's calls.
+
+    Prometheus is told of answered calls many at once, within TELL_SECONDS: each call would find that code cold.
+    """
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._seconds = SECONDS.labels(method)
+        self._ok = CALLS.labels(method, "0")
+        self._untold: list[float] = []
+        self._due = False
+
+    def answered(self, seconds: float) -> None:
+        """A call has its answer."""
+        self._untold.append(seconds)
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_later(TELL_SECONDS, self._tell)
+
+    def failed(self, seconds: float, code: object) -> None:
+        """A call has none; `code` is a number of google.rpc.Code."""
+        self._seconds.observe(seconds)
+        CALLS.labels(self._method, str(code)).inc()
+
+    def _tell(self) -> None:
+        untold, self._untold, self._due = self._untold, [], False
+        for seconds in untold:
+            self._seconds.observe(seconds)
+        self._ok.inc(len(untold))
+
+
 class _Call:
     """One call, from its trace id to its outcome. Written out and not generated: every call has one."""
 
-    __slots__ = ("_answered", "_context", "_handlers", "_method", "_request", "_seconds", "_started", "_trace_id")
+    __slots__ = ("_context", "_handlers", "_outcomes", "_request", "_started", "_trace_id")
 
-    def __init__(self, request: Any, context: Context, method: str, step: "TelemetryStep") -> None:
+    def __init__(self, request: Any, context: Context, outcomes: _Outcomes, handlers: Handlers) -> None:
         self._request = request
         self._context = context
-        self._method = method
-        self._handlers = step.handlers
-        self._answered = step.answered[method]
-        self._seconds = step.seconds[method]
+        self._outcomes = outcomes
+        self._handlers = handlers
         self._trace_id = ""
 
     @property
@@ -72,12 +104,12 @@ class _Call:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._handlers.left()
-        self._seconds.observe(time.perf_counter() - self._started)
+        seconds = time.perf_counter() - self._started
         if kind is None:
-            self._answered.inc()
+            self._outcomes.answered(seconds)
         else:
             cancelled = issubclass(kind, asyncio.CancelledError)
-            CALLS.labels(self._method, "1" if cancelled else str(self._context.code() or 2)).inc()
+            self._outcomes.failed(seconds, 1 if cancelled else self._context.code() or 2)
 
 
 class TelemetryStep(Step):
@@ -89,13 +121,12 @@ class TelemetryStep(Step):
         super().__init__(policies)
         self._tracer = trace.get_tracer("voketag") if tracing else None
         self.handlers = Handlers()
-        self.seconds = {method: SECONDS.labels(method) for method in policies}
-        self.answered = {method: CALLS.labels(method, "0") for method in policies}
+        self._outcomes = {method: _Outcomes(method) for method in policies}
 
     def around(self, policy: Policy, request: Any, context: Context) -> AbstractContextManager[Any]:
         """Counts by the status code that the errors step left on the context."""
         method = policy.method
-        call = _Call(request, context, method, self)
+        call = _Call(request, context, self._outcomes[method], self.handlers)
         return call if self._tracer is None else self._traced(self._tracer, method, call, context)
 
     @contextmanager
