@@ -3,23 +3,45 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator, model_validator
 
 from anchor.contract import ADDRESS, Deployment
 from anchor.target import AUTHORITY, CHAIN, NAME, Policy
 from mesh.config import DatabaseSettings, IdentitySettings, LogSettings, ServerSettings, Settings
+
+URLS = TypeAdapter(dict[str, str])
 
 
 class ServeSettings(ServerSettings, DatabaseSettings, IdentitySettings, LogSettings):
     """The gRPC server. It holds no chain key, and reads the chain only for those who ask what stands there now."""
 
     chain_read_url: SecretStr | None = Field(
-        default=None, description="JSON-RPC over HTTP, to read from alone; may hold a provider's key"
+        default=None, description="JSON-RPC over HTTP, to read the target `chain` from alone; may hold a provider's key"
     )
-    chain_read_seconds: float = Field(default=3.0, gt=0, description="how long to wait for each answer of it")
+    chain_read_urls: SecretStr = Field(
+        default=SecretStr("{}"), description='those of other targets, by name: `{"polygon": "https://..."}`'
+    )
+    chain_read_seconds: float = Field(default=3.0, gt=0, description="how long to wait for each answer of them")
 
     watchers: int = Field(default=1000, ge=1, description="streams open at once in one process")
     watch_poll_seconds: float = Field(default=5.0, gt=0, description="how late a lost notification makes a watcher")
+
+    @field_validator("chain_read_urls")
+    @classmethod
+    def _are_urls_of_chains(cls, text: SecretStr) -> SecretStr:
+        try:
+            urls = URLS.validate_json(text.get_secret_value())
+        except ValidationError:
+            raise ValueError("is not a JSON object of URLs") from None  # the cause would quote them
+        if not all(NAME.fullmatch(name) and not AUTHORITY.fullmatch(name) for name in urls):
+            raise ValueError("has a name that is no chain's")
+        return text
+
+    @property
+    def read_urls(self) -> dict[str, str]:
+        """Where each target's chain is read from, by the target's name."""
+        default = {CHAIN: self.chain_read_url.get_secret_value()} if self.chain_read_url else {}
+        return default | URLS.validate_json(self.chain_read_urls.get_secret_value())
 
 
 class NodeSettings(Settings):

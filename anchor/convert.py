@@ -6,7 +6,7 @@ from uuid import UUID
 from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2 as pb
 
-from anchor.evidence import Evidence
+from anchor.evidence import Evidence, Place
 from anchor.freeze import Freeze
 from anchor.listing import Filter
 from anchor.registration import Registration, Signed
@@ -92,14 +92,17 @@ def from_proof(proof: Proof) -> pb.AnchorProof:
     return pb.AnchorProof(index=proof.index, size=proof.size, path=proof.path, anchor_root=proof.anchor_root)
 
 
-def from_finding(anchor: Anchor, proof: Proof | None, location: Location | None) -> pb.VerifyOnChainResponse:
-    """What the contract says of an anchor as the contract of the API shows it."""
+def from_finding(
+    anchor: Anchor, proof: Proof | None, place: Place | None, location: Location | None
+) -> pb.VerifyOnChainResponse:
+    """What the contract at a place says of an anchor as the contract of the API shows it."""
     return pb.VerifyOnChainResponse(
         anchor=from_anchor(anchor),
         anchor_root=proof.anchor_root if proof else b"",
         registered=location is not None,
         location=_from_location(location) if location else None,
-        agrees=location == anchor.location,
+        agrees=location == (place.location if place else None),
+        target=place.target if place else "",
     )
 
 

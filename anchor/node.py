@@ -1,10 +1,12 @@
-"""What the server asks of a chain's node, at the moment of a call. It signs nothing and has no key."""
+"""What the server asks of the chains' nodes, at the moment of a call. It signs nothing and has no key."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from anchor.chain import Chain, ChainUnavailableError
+from anchor.evidence import Place
 from anchor.status import ChainAccount, View
 from anchor.submission import Location
 from mesh.errors import DependencyUnavailable, RateLimited
@@ -21,27 +23,37 @@ class Reader(Protocol):
         ...
 
 
-class Node:
-    """Asks one node, or none; at most `at_once` questions at once, since the public may ask and a provider may charge.
+@dataclass(slots=True)
+class _Node:
+    """A node, and how many more questions it may be asked at once."""
 
-    All raise DependencyUnavailable when no node of that chain answers, RateLimited when too many ask.
+    reader: Reader
+    free: int
+
+
+class Nodes:
+    """Asks the chains' nodes, by target; at most `at_once` questions of each at once.
+
+    The public may ask, and a provider may charge. All raise DependencyUnavailable when no node of that chain answers,
+    RateLimited when too many ask.
     """
 
-    def __init__(self, reader: Reader | None, *, at_once: int = AT_ONCE) -> None:
-        self._reader = reader
-        self._free = at_once
+    def __init__(self, readers: Mapping[str, Reader], *, at_once: int = AT_ONCE) -> None:
+        self._nodes = {target: _Node(reader, at_once) for target, reader in readers.items()}
 
-    async def registered(self, chain_id: int, contract: str, root: bytes) -> Location | None:
-        """Where `contract` has registered a root; None when it has not."""
-        async with self._on(chain_id, contract) as chain:
+    async def registered(self, place: Place, root: bytes) -> Location | None:
+        """Where the contract at a place has registered a root; None when it has not, or there is none yet."""
+        if place.contract is None:
+            return None
+        async with self._on(place.target, *place.contract) as chain:
             receipt = await chain.registered(root)
         if receipt is None:
             return None
-        return Location(chain.kind, chain_id, chain.contract, receipt.hash, receipt.block_number)
+        return Location(chain.kind, chain.chain_id, chain.contract, receipt.hash, receipt.block_number)
 
     async def view(self, account: ChainAccount) -> View:
         """What the chain says of an account."""
-        async with self._on(account.chain_id, account.contract) as chain:
+        async with self._on(account.target, account.chain_id, account.contract) as chain:
             return View(
                 await chain.head(),
                 await chain.balance(account.address),
@@ -50,15 +62,16 @@ class Node:
             )
 
     @asynccontextmanager
-    async def _on(self, chain_id: int, contract: str) -> AsyncIterator[Chain]:
-        if self._reader is None:
+    async def _on(self, target: str, chain_id: int, contract: str) -> AsyncIterator[Chain]:
+        node = self._nodes.get(target)
+        if node is None:
             raise DependencyUnavailable(dependency=f"A node of chain {chain_id}")
-        if self._free == 0:
+        if node.free == 0:
             raise RateLimited(seconds=BUSY_SECONDS, retry_after=BUSY_SECONDS)
-        self._free -= 1
+        node.free -= 1
         try:
-            yield await self._reader.open(chain_id, contract)
+            yield await node.reader.open(chain_id, contract)
         except ChainUnavailableError as error:
             raise DependencyUnavailable(dependency=f"A node of chain {chain_id}") from error
         finally:
-            self._free += 1
+            node.free += 1

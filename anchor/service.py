@@ -22,9 +22,10 @@ from anchor.convert import (
     to_proof,
     to_submission,
 )
+from anchor.evidence import place_at
 from anchor.intake import Intake
 from anchor.listing import Listing
-from anchor.node import Node
+from anchor.node import Nodes
 from anchor.proofs import Proofs, proves
 from anchor.store import Store
 from anchor.submission import Anchor, kinds_of
@@ -43,10 +44,10 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     """Converts, makes one domain call, converts."""
 
     def __init__(
-        self, intake: Intake, store: Store, *, proofs: Proofs, watch: Watch, listing: Listing, node: Node
+        self, intake: Intake, store: Store, *, proofs: Proofs, watch: Watch, listing: Listing, nodes: Nodes
     ) -> None:
         self._intake = intake
-        self._node = node
+        self._nodes = nodes
         self._store = store
         self._listing = listing
         self._proofs = proofs
@@ -124,11 +125,12 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
     async def VerifyOnChain(self, request: pb.VerifyOnChainRequest, context: Any) -> pb.VerifyOnChainResponse:
         """What the contract says now."""
         anchor = await self._find(request.batch_id)
-        proof = await self._proofs.of(anchor)
-        location = None
-        if proof is not None and (place := await self._contract(anchor)):
-            location = await self._node.registered(*place, proof.anchor_root)
-        return from_finding(anchor, proof, location)
+        proof, place, location = await self._proofs.of(anchor), None, None
+        if anchor.leaf is not None and proof is not None:
+            place = place_at(await self._store.places(anchor.leaf.tree_id), request.target, anchor.location)
+            if place is not None:
+                location = await self._nodes.registered(place, proof.anchor_root)
+        return from_finding(anchor, proof, place, location)
 
     async def GetTransaction(self, request: pb.GetTransactionRequest, context: Any) -> pb.GetTransactionResponse:
         """What a transaction registers."""
@@ -140,7 +142,7 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         status, view = await self._store.status(), None
         if status.account is not None:
             with suppress(DependencyUnavailable, RateLimited):
-                view = await self._node.view(status.account)
+                view = await self._nodes.view(status.account)
         return from_status(status, view)
 
     async def FreezeAnchoring(self, request: pb.FreezeAnchoringRequest, context: Any) -> pb.FreezeAnchoringResponse:
@@ -153,11 +155,6 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         """Lets the submitter go on."""
         key = RequestKey.of("ResumeAnchoring", request.request_id, request)
         return pb.ResumeAnchoringResponse(freeze=from_freeze(await self._store.set_freeze(key, frozen=False, why="")))
-
-    async def _contract(self, anchor: Anchor) -> tuple[int, str] | None:
-        if anchor.location is not None:
-            return anchor.location.chain_id, anchor.location.contract
-        return await self._store.contract(anchor.leaf.tree_id) if anchor.leaf else None
 
     async def _find(self, batch_id: str) -> Anchor:
         subject_id = UUID(batch_id)

@@ -9,7 +9,7 @@ from anchor.changes import Changes
 from anchor.config import ServeSettings
 from anchor.intake import Intake
 from anchor.listing import Listing
-from anchor.node import Node
+from anchor.node import Nodes
 from anchor.proofs import Proofs
 from anchor.service import AnchorService
 from anchor.store import Store
@@ -35,10 +35,9 @@ async def serve(settings: ServeSettings) -> None:
     # Every replica holds the service's key, so that a page begun at one goes on at another.
     page_key = hashlib.sha256(b"voketag/anchor/pages/v1" + settings.service_key.get_secret_value().encode()).digest()
     listing = Listing(store, PageTokens(page_key))
-    reader = reader_of(settings)
-    node = Node(reader)
+    readers = readers_of(settings)
     service = AnchorService(
-        intake, store, proofs=Proofs(store), watch=Watch(store, changes), listing=listing, node=node
+        intake, store, proofs=Proofs(store), watch=Watch(store, changes), listing=listing, nodes=Nodes(readers)
     )
     parts = ServerParts(
         settings=settings,
@@ -53,15 +52,16 @@ async def serve(settings: ServeSettings) -> None:
     async with pool, changes.listening():
         await Server(parts).run()
         await intake.close()
-        if reader is not None:
+        for reader in readers.values():
             await reader.close()
 
 
-def reader_of(settings: ServeSettings) -> "EvmReader | None":
-    """The node that is read from, if there is one: its library takes half a second and 60 MB."""
-    if settings.chain_read_url is None:
-        return None
+def readers_of(settings: ServeSettings) -> "dict[str, EvmReader]":
+    """The nodes that are read from, by target: without any, their library, half a second and 60 MB, is not loaded."""
+    if not settings.read_urls:
+        return {}
     from anchor.evm import web3_over_http
     from anchor.reader import EvmReader
 
-    return EvmReader(web3_over_http(settings.chain_read_url.get_secret_value(), settings.chain_read_seconds))
+    seconds = settings.chain_read_seconds
+    return {target: EvmReader(web3_over_http(url, seconds)) for target, url in settings.read_urls.items()}

@@ -11,6 +11,7 @@ from anchor.freeze import Freeze
 class ChainAccount:
     """Who writes to which contract (addresses in EIP-55); `next_nonce` is one more than the highest of ours."""
 
+    target: str
     chain_id: int
     address: str
     contract: str

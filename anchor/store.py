@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from anchor.evidence import Evidence, TimeStamp
+from anchor.evidence import Evidence, Place, TimeStamp
 from anchor.freeze import Freeze
 from anchor.registration import Registration, Signed
 from anchor.status import Backlog, ChainAccount, Status
@@ -254,8 +254,7 @@ class Store:
                 pending_seconds=backlog["pending_seconds"],
                 lag_seconds=max(backlog["pending_seconds"], backlog["open_seconds"]),
                 open_by_state={row["state"]: row["transactions"] async for row in states},
-                account=account
-                and ChainAccount(account["chain_id"], account["sender"], account["contract"], account["next_nonce"]),
+                account=account and _account(account),
                 targets=tuple([Backlog(*row.values()) async for row in targets]),
             )
 
@@ -277,11 +276,11 @@ class Store:
             attempts=tuple(attempts),
         )
 
-    async def contract(self, tree_id: int) -> tuple[int, str] | None:
-        """Chain id and contract that a tree's root is for; None while no chain's process has taken it up."""
+    async def places(self, tree_id: int) -> list[Place]:
+        """What every target has of a tree so far, in the order of its policy."""
         with reached():
-            row = await self._queries.find_contract(self._pool, tree_id=tree_id)
-        return (row["chain_id"], row["contract"]) if row else None
+            rows = self._queries.places_of(self._pool, tree_id=tree_id)
+            return [_place(row) async for row in rows]
 
     async def evidence(self, anchor: Anchor) -> list[Evidence]:
         """All that proves a final anchor, in the order of its policy; nothing while it is not final."""
@@ -332,6 +331,17 @@ def _evidence(row: Any) -> Evidence:
     if (location := _location(row)) is not None:
         return Evidence(row["target"], location)
     return Evidence(row["target"], TimeStamp(row["evidence"], row["stamped_at"]))
+
+
+def _place(row: Any) -> Place:
+    contract = None if row["contract"] is None else (row["chain_id"], row["contract"])
+    return Place(row["target"], contract, _location(row))
+
+
+def _account(row: Any) -> ChainAccount:
+    return ChainAccount(
+        **{name: row[name] for name in ("target", "chain_id", "contract", "next_nonce")}, address=row["sender"]
+    )
 
 
 def _location(row: Any) -> Location | None:

@@ -231,6 +231,12 @@ class TransactionNotFound(VokeTagError):
     reason, code, resource_type = "TRANSACTION_NOT_FOUND", NOT_FOUND, "transaction"
 
 
+class TargetNotFound(VokeTagError):
+    """The anchor is at no chain called {target}."""
+
+    reason, code, resource_type = "TARGET_NOT_FOUND", NOT_FOUND, "target"
+
+
 class AnchorStateConflict(VokeTagError):
     """The anchor of {batch_id} is {state}, which does not allow this."""
 

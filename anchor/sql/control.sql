@@ -38,10 +38,11 @@ FROM found JOIN transactions x USING (tree_id, target) JOIN trees t USING (tree_
 SELECT hash, nonce, max_fee, priority_fee, signed_at, sent_at FROM attempts
 WHERE tree_id = :tree_id AND target = :target ORDER BY number;
 
--- name: find_contract(tree_id)^
--- Which contract a tree's root is for, the first of those that its policy names.
-SELECT x.chain_id, x.contract FROM transactions x JOIN trees t USING (tree_id)
-WHERE x.tree_id = :tree_id ORDER BY array_position(t.targets, x.target) LIMIT 1;
+-- name: places_of(tree_id)
+-- What each target has of a tree so far, in the order of its policy: the contract once it has taken it up, and where it stands.
+SELECT s.target, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number
+FROM stamps s JOIN trees t USING (tree_id) LEFT JOIN transactions x USING (tree_id, target)
+WHERE s.tree_id = :tree_id ORDER BY array_position(t.targets, s.target), s.target;
 
 -- name: read_backlog()^
 -- What waits, and for how long. One clock for all: the database's.
@@ -59,7 +60,7 @@ FROM stamps WHERE state <> 'final' GROUP BY target ORDER BY target;
 
 -- name: newest_account()^
 -- The account and contract of the newest transaction, with the account's next nonce.
-SELECT chain_id, contract, sender,
+SELECT target, chain_id, contract, sender,
        (SELECT coalesce(max(nonce) + 1, 0) FROM transactions
         WHERE (chain_id, sender) = (newest.chain_id, newest.sender)) AS next_nonce
-FROM (SELECT chain_id, contract, sender FROM transactions ORDER BY tree_id DESC, target LIMIT 1) AS newest;
+FROM (SELECT target, chain_id, contract, sender FROM transactions ORDER BY tree_id DESC, target LIMIT 1) AS newest;

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import grpc
@@ -17,7 +18,7 @@ from anchor.chain import Chain, ChainUnavailableError
 from anchor.changes import Changes
 from anchor.intake import Intake
 from anchor.listing import Listing
-from anchor.node import Node
+from anchor.node import Nodes, Reader
 from anchor.reader import EvmReader
 from anchor.service import AnchorService
 from anchor.watch import Watch
@@ -61,7 +62,7 @@ class BentReader:
 class Door:
     """A running server, and a stub for each kind of caller."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, others: Mapping[str, Reader] | None = None) -> None:
         self.world = world
         self.keys = {name: Ed25519PrivateKey.generate() for name in ("factory", "scan", "admin")}
         self.changes = Changes(world.pool, poll_seconds=FAR_SECONDS, watchers=WATCHERS)
@@ -73,7 +74,7 @@ class Door:
             proofs=world.proofs,
             watch=watch,
             listing=Listing(world.store, PageTokens(b"key")),
-            node=Node(self.reader, at_once=QUESTIONS),
+            nodes=Nodes({world.target: self.reader, **(others or {})}, at_once=QUESTIONS),
         )
         self.settings = ServerSettings(
             listen_host="127.0.0.1", listen_port=free_port(), drain_seconds=0, grace_seconds=5

@@ -1035,16 +1035,22 @@ class VerifyOnChainRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BATCH_ID_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     batch_id: _builtins.str
     """UUIDv7 of the batch, or UUIDv8 of the checkpoint."""
+    target: _builtins.str
+    """Which chain, by its target's name in the policy. Empty: that of the anchor's location or, while there is none, the
+    first in the policy that has taken the root up.
+    """
     def __init__(
         self,
         *,
         batch_id: _builtins.str = ...,
+        target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_id", b"batch_id", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1061,12 +1067,15 @@ class VerifyOnChainResponse(_message.Message):
     REGISTERED_FIELD_NUMBER: _builtins.int
     LOCATION_FIELD_NUMBER: _builtins.int
     AGREES_FIELD_NUMBER: _builtins.int
+    TARGET_FIELD_NUMBER: _builtins.int
     anchor_root: _builtins.bytes
     """The anchored root that the contract was asked about: 32 bytes; empty while the anchor is PENDING."""
     registered: _builtins.bool
     """Whether the contract has registered it."""
     agrees: _builtins.bool
-    """Whether our records say the same: the same place, or that there is none yet."""
+    """Whether our records say the same of this chain: the same place, or that there is none yet."""
+    target: _builtins.str
+    """The target whose chain was asked; empty while none has taken the root up."""
     @_builtins.property
     def anchor(self) -> Global___Anchor:
         """The anchor, by our records."""
@@ -1083,10 +1092,11 @@ class VerifyOnChainResponse(_message.Message):
         registered: _builtins.bool = ...,
         location: Global___ChainLocation | None = ...,
         agrees: _builtins.bool = ...,
+        target: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["anchor", b"anchor", "location", b"location"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agrees", b"agrees", "anchor", b"anchor", "anchor_root", b"anchor_root", "location", b"location", "registered", b"registered"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agrees", b"agrees", "anchor", b"anchor", "anchor_root", b"anchor_root", "location", b"location", "registered", b"registered", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

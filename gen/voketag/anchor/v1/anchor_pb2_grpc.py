@@ -216,9 +216,10 @@ class AnchorServiceServicer:
 
     def VerifyOnChain(self, request, context):
         """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
-        root that is.
+        root that is. An anchor at several chains is asked about one call each.
 
-        Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+        Errors: ANCHOR_NOT_FOUND, TARGET_NOT_FOUND, VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that
+        chain answers).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -93,9 +93,10 @@ class AnchorServiceStub:
     """
     VerifyOnChain: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.VerifyOnChainRequest, _anchor_pb2.VerifyOnChainResponse]
     """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
-    root that is.
+    root that is. An anchor at several chains is asked about one call each.
 
-    Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+    Errors: ANCHOR_NOT_FOUND, TARGET_NOT_FOUND, VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that
+    chain answers).
     """
     GetTransaction: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetTransactionRequest, _anchor_pb2.GetTransactionResponse]
     """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
@@ -182,9 +183,10 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
     """
     VerifyOnChain: _aio.UnaryUnaryMultiCallable[_anchor_pb2.VerifyOnChainRequest, _anchor_pb2.VerifyOnChainResponse]  # type: ignore[assignment]
     """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
-    root that is.
+    root that is. An anchor at several chains is asked about one call each.
 
-    Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+    Errors: ANCHOR_NOT_FOUND, TARGET_NOT_FOUND, VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that
+    chain answers).
     """
     GetTransaction: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetTransactionRequest, _anchor_pb2.GetTransactionResponse]  # type: ignore[assignment]
     """GetTransaction finds an anchoring transaction by its hash: what it registers, and everything ever signed for that.
@@ -334,9 +336,10 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.VerifyOnChainResponse, _abc.Awaitable[_anchor_pb2.VerifyOnChainResponse]]:
         """VerifyOnChain asks the contract, now, whether a batch's anchored root is registered. Our own records only say which
-        root that is.
+        root that is. An anchor at several chains is asked about one call each.
 
-        Errors: ANCHOR_NOT_FOUND, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that chain answers).
+        Errors: ANCHOR_NOT_FOUND, TARGET_NOT_FOUND, VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE (no node of that
+        chain answers).
         """
 
     @_abc_1.abstractmethod
