@@ -1,4 +1,4 @@
-"""The Kubernetes base: valid, restricted, and in step with the settings and the call graph of the code."""
+"""Base and components for Kubernetes: valid, restricted, and in step with settings and call graph of the code."""
 
 import re
 import subprocess
@@ -14,7 +14,8 @@ import yaml
 
 from admin.config import AdminSettings
 from admin.config import WorkerSettings as AdminWorkerSettings
-from anchor.config import ServeSettings, SubmitSettings
+from anchor.config import ServeSettings, StampSettings, SubmitSettings
+from anchor.target import AUTHORITY, Policy
 from factory.config import FactorySettings, WorkerSettings
 from mesh.config import LogSettings, OwnerSettings, Settings
 from mesh.contract import methods
@@ -23,6 +24,7 @@ from scan.config import JournalSettings, ScanSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = ROOT / "deploy" / "k8s" / "base"
+TARGETS = ROOT / "deploy" / "k8s" / "overlays" / "targets"
 NAME = "app.kubernetes.io/name"
 SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "scan": (ScanSettings,),
@@ -31,6 +33,8 @@ SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "factory-worker": (WorkerSettings,),
     "anchor": (ServeSettings,),
     "anchor-submitter": (SubmitSettings,),
+    "anchor-submitter-second": (SubmitSettings,),
+    "anchor-stamper": (StampSettings,),
     "admin": (AdminSettings,),
     "admin-worker": (AdminWorkerSettings,),
     "migrate-scan": (OwnerSettings, LogSettings),
@@ -39,14 +43,20 @@ SETTINGS: dict[str, tuple[type[Settings], ...]] = {
     "migrate-admin": (OwnerSettings, LogSettings),
     "edge": (),
 }
+SUBMITTERS = ("anchor-submitter", "anchor-submitter-second", "anchor-stamper")
 Object = dict[str, Any]
 
 
 @cache
-def objects() -> tuple[Object, ...]:
+def build(folder: Path) -> tuple[Object, ...]:
     kubectl = Path(sys.executable).parent / "kubectl"
-    built = subprocess.run([kubectl, "kustomize", BASE], check=True, capture_output=True, text=True)
+    built = subprocess.run([kubectl, "kustomize", folder], check=True, capture_output=True, text=True)
     return tuple(yaml.safe_load_all(built.stdout))
+
+
+def objects() -> tuple[Object, ...]:
+    """All that there is: the base, a second chain and a time-stamp authority."""
+    return build(TARGETS)
 
 
 def of_kind(*kinds: str) -> list[Object]:
@@ -76,7 +86,7 @@ def environment(workload: Object) -> dict[str, Object]:
     return {item["name"]: item for item in container(workload).get("env", [])}
 
 
-@pytest.mark.parametrize("item", objects(), ids=called)
+@pytest.mark.parametrize("item", [*objects(), *build(BASE)], ids=called)
 def test_every_object_is_what_kubernetes_knows(item: Object) -> None:
     kubernetes_validate.validate(item, "1.37", strict=True)
 
@@ -151,7 +161,10 @@ def test_every_variable_is_a_setting_and_every_needed_setting_is_given(workload:
 @pytest.mark.parametrize("workload", workloads(), ids=called)
 def test_every_file_named_is_in_a_mounted_secret_or_map(workload: Object) -> None:
     mounts = {mount["mountPath"] for mount in container(workload).get("volumeMounts", [])}
-    files = [item["value"] for name, item in environment(workload).items() if name.endswith("_FILE")]
+    files = [item["value"] for item in environment(workload).values() if item.get("value", "").startswith("/")]
+    assert {name for name in environment(workload) if name.endswith("_FILE")} <= {
+        name for name, item in environment(workload).items() if item.get("value") in files
+    }
     assert all(str(Path(path).parent) in mounts for path in files)
     volumes = {volume["name"] for volume in pod(workload).get("volumes", [])}
     assert {mount["name"] for mount in container(workload).get("volumeMounts", [])} == volumes
@@ -247,6 +260,39 @@ def test_pods_reach_nothing_that_no_policy_names() -> None:
     assert named == {item["spec"]["template"]["metadata"]["labels"][NAME] for item in workloads()}
 
 
-def test_the_submitter_is_replaced_and_never_doubled() -> None:
-    (submitter,) = (item for item in of_kind("Deployment") if item["metadata"]["name"] == "anchor-submitter")
-    assert (submitter["spec"]["replicas"], submitter["spec"]["strategy"]["type"]) == (1, "Recreate")
+def test_the_base_is_what_is_left_without_the_further_targets() -> None:
+    added = {"anchor-submitter-second", "anchor-stamper"}
+    names = {called(item) for item in objects() if item["kind"] != "ConfigMap"}
+    assert {called(item) for item in build(BASE) if item["kind"] != "ConfigMap"} == {
+        name for name in names if name.partition("/")[2] not in added
+    }
+    images = {item["metadata"]["name"]: container(item)["image"] for item in workloads()}
+    assert {image for name, image in images.items() if name != "edge"} == {images["anchor"]}
+
+
+def targets() -> dict[str, Object]:
+    return {item["metadata"]["name"]: item for item in of_kind("Deployment") if item["metadata"]["name"] in SUBMITTERS}
+
+
+@pytest.mark.parametrize("workload", targets().values(), ids=called)
+def test_a_target_s_process_is_replaced_and_never_doubled(workload: Object) -> None:
+    assert (workload["spec"]["replicas"], workload["spec"]["strategy"]["type"]) == (1, "Recreate")
+
+
+def cluster(items: tuple[Object, ...]) -> Object:
+    (values,) = (item["data"] for item in items if item["kind"] == "ConfigMap" and "postgres" in item["data"])
+    found: Object = values
+    return found
+
+
+def test_each_target_of_the_policy_has_its_process_and_all_know_one_policy() -> None:
+    values, names = cluster(objects()), []
+    for name, workload in targets().items():
+        env = environment(workload)
+        assert env["VOKETAG_POLICY"]["valueFrom"]["configMapKeyRef"]["key"] == "anchor-policy"
+        chosen = env.get("VOKETAG_TARGET", {}).get("valueFrom", {}).get("configMapKeyRef", {}).get("key")
+        target = values[chosen] if chosen else SETTINGS[name][0].model_fields["target"].default
+        assert bool(AUTHORITY.fullmatch(target)) is (name == "anchor-stamper")
+        names.append(target)
+    assert sorted(names) == sorted(Policy.parse(values["anchor-policy"]).targets)
+    assert Policy.parse(cluster(build(BASE))["anchor-policy"]) == Policy()
