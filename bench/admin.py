@@ -1,188 +1,159 @@
-"""Dashboard and analytics as people ask for them 100 times a second, over data of two sizes; and what counting costs.
+"""Dashboard, analytics of 90 days, fraud and audit pages as people ask for them, over data of two sizes in turns.
 
-Run from the repository: python -m bench.admin [--scans N] [--products N] [--seconds S] [--rate R]. It makes N / 5
-scans, and then N in a database of their own, counts each as the service does, and asks a real server on a schedule: 7
-in 10 calls are of the dashboard, the others of 90 days; 7 in 10 of either are of one factory. What is made is said in
-bench/admin_data.py. The whole is `--scans 50000000 --products 20000000`, some 40 GB of disk and two hours.
+Run from the repository: python -m bench.admin [PRODUCTS SCANS] [--rate R] [--seconds S] [--turns N]. It makes the data
+that bench/admin_data.py says, a tenth of it and all, unless BENCH_DATA names a folder with it, starts a real service
+over each, and asks the two in turns on a schedule, a call's time running from the moment that it was due. What a call
+costs is told of calls one after the other, for which CPU is counted. Beside them in the same run: the health check,
+which does nothing, and `SELECT 1` to the same PostgreSQL. The whole is `20000000 50000000`.
 """
 
 import argparse
 import asyncio
-import os
-import statistics
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
-from hashlib import md5
-from pathlib import Path
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import grpc
 import uvloop
-from google.protobuf.timestamp_pb2 import Timestamp
-from voketag.admin.v1 import dashboard_pb2, dashboard_pb2_grpc
 
-from admin.rollups import Rollups
-from admin.store import Store
-from admin.tokens import AccessTokens, TokenKeys
-from admin.users import User
-from bench.admin_data import Size, fill
+from admin.tokens import TokenKeys
+from bench.admin_asks import BOUNDS, WEIGHTS, Ask, Known, Metadata, asks, people
+from bench.admin_ground import Place, place
 from bench.load import quantile
 from bench.processes import family_cpu
-from mesh import database
-from mesh.clock import SystemClock
-from mesh.local.secrets import Secrets
-from tests.databases import Databases
-from tests.integration.admin.figures import SCHEMAS, admin_process
-from tests.integration.admin.world import Ground
-from tests.servers import PASSWORD, PostgresAddress, free_port, start_postgres
+from tests.integration.admin.figures import admin_process
+from tests.servers import free_port
 
-PERIOD = timedelta(days=90)
 WARM_SECONDS = 5.0
+GROWTH = 1.2
+SHARE = 10
+"""The smaller data is a part in so many of the other."""
+KNOWN_FACTORIES = "SELECT factory_id::text FROM admin.factory_rollups GROUP BY 1 ORDER BY sum(scans) DESC, 1"
+KNOWN_PRODUCTS = "SELECT product_id::text FROM scan.events WHERE verdict = 3 ORDER BY event_id DESC LIMIT 1000"
 
 
-def people(keys: TokenKeys, count: int) -> list[tuple[tuple[str, str], ...]]:
-    """The metadata of so many admins, so that no one's budget is used up."""
-    tokens, now = AccessTokens(keys, SystemClock()), datetime.now(UTC)
-    made: list[tuple[tuple[str, str], ...]] = []
-    for number in range(count):
-        user = User(UUID(int=number), "", "", "admin", None, "active", now, now)
-        made.append((("authorization", f"Bearer {tokens.token(user)[0]}"), ("x-client-address", f"10.0.{number}.1")))
-    return made
-
-
+@dataclass
 class Asker:
-    """Calls on a schedule; a call's time runs from the moment that it was due."""
+    """Calls to one service, and the microseconds that they took, by kind and name."""
 
-    def __init__(self, stub: Any, callers: list[Any], factories: int) -> None:
-        self._stub = stub
-        self._callers = callers
-        self._factories = factories
-        self._random = Random(1)
-        self.took: dict[str, list[int]] = defaultdict(list)
+    place: Place
+    pid: int
+    asks: dict[str, list[Ask]]
+    people: Sequence[Metadata]
+    postgres: "asyncpg.Pool[Any]"
+    took: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
+    random: Random = field(default_factory=lambda: Random(1))
 
     async def run(self, rate: float, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
+        """So many calls a second, mixed, and one to PostgreSQL for each twenty."""
+        began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in range(int(rate * seconds)):
                 due = began + number / rate
-                await asyncio.sleep(max(due - loop.time(), 0))
-                group.create_task(self._call(due))
+                await asyncio.sleep(max(due - time.perf_counter(), 0))
+                [kind] = self.random.choices(list(WEIGHTS), list(WEIGHTS.values()))
+                group.create_task(self._timed(self.random.choice(self.asks[kind]), due))
+                if number % 20 == 0:
+                    group.create_task(self._select(due))
 
-    async def _call(self, due: float) -> None:
-        chance = self._random.random()
-        one = self._random.random() < 0.7
-        number = int(self._factories * self._random.random() ** 2)
-        factory = str(UUID(md5(f"factory{number}".encode()).hexdigest())) if one else ""
-        metadata = self._random.choice(self._callers)
-        name = "dashboard" if chance < 0.7 else "analytics"
-        if name == "dashboard":
-            await self._stub.GetDashboard(dashboard_pb2.GetDashboardRequest(factory_id=factory), metadata=metadata)
-        else:
-            tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
-            since, until = Timestamp(), Timestamp()
-            since.FromDatetime(tomorrow - PERIOD)
-            until.FromDatetime(tomorrow)
-            request = dashboard_pb2.GetAnalyticsRequest(from_time=since, to_time=until, factory_id=factory)
-            await self._stub.GetAnalytics(request, metadata=metadata)
-        self.took[f"{name}, {'a factory' if one else 'everybody'}"].append(
-            int((asyncio.get_running_loop().time() - due) * 1e6)
-        )
+    async def cost(self, kind: str, calls: int) -> tuple[float, float]:
+        """Microseconds of CPU in PostgreSQL and in the service of a call of a kind, asked one after the other."""
+        before = self._cpu()
+        for number in range(calls):
+            await self._call(self.asks[kind][number % len(self.asks[kind])])
+        after = self._cpu()
+        return (after[0] - before[0]) * 1e6 / calls, (after[1] - before[1]) * 1e6 / calls
 
+    def _cpu(self) -> tuple[float, float]:
+        return family_cpu(self.place.postmaster), family_cpu(self.pid)
 
-async def counted(on: Ground, size: Size, postmaster: int) -> None:
-    """Fills the database and counts it, as the service does."""
-    began = time.perf_counter()
-    owner = await asyncpg.connect(on.database.dsn)
-    await fill(owner, size)
-    await owner.close()
-    print(f"{size.scans:,} scans of {size.products:,} products made in {time.perf_counter() - began:.0f} s")
-    async with await database.connect(on.settings(), schema="admin") as pool:
-        began, cpu, own = time.perf_counter(), family_cpu(postmaster), time.process_time()
-        await Rollups(Store(pool), SystemClock()).run_once()
-        seconds = time.perf_counter() - began
-        spent = (family_cpu(postmaster) - cpu) * 1e6 / size.scans, (time.process_time() - own) * 1e6 / size.scans
-    print(
-        f"  counted: {size.scans / seconds:,.0f} scans/s, {spent[0]:.0f} µs of CPU in PostgreSQL and {spent[1]:.0f} in "
-        "the process for each"
-    )
-    owner = await asyncpg.connect(on.database.dsn)
-    await owner.execute("VACUUM ANALYZE")
-    await owner.close()
+    async def _call(self, ask: Ask) -> None:
+        await ask.method(ask.request(self.random), metadata=self.random.choice(self.people), timeout=30)
+
+    async def _timed(self, ask: Ask, due: float) -> None:
+        await self._call(ask)
+        self.took[ask.kind, ask.name].append(int((time.perf_counter() - due) * 1e6))
+
+    async def _select(self, due: float) -> None:
+        await self.postgres.fetchval("SELECT 1")
+        self.took["SELECT 1", ""].append(int((time.perf_counter() - due) * 1e6))
 
 
 @asynccontextmanager
-async def served(on: Ground) -> AsyncIterator[tuple[Any, int]]:
-    """A server with its loops."""
-    port = free_port()
-    child = admin_process(on, listen_port=port, log_level="error")
-    await child.start()
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            await asyncio.wait_for(channel.channel_ready(), 20)
-            assert child.pid is not None
-            yield dashboard_pb2_grpc.DashboardServiceStub(channel), child.pid
-    finally:
-        await child.stop()
+async def asker(scans: int, products: int) -> AsyncIterator[Asker]:
+    """A service over data of this size, and who asks it."""
+    async with AsyncExitStack() as stack:
+        at = await stack.enter_async_context(place(scans, products))
+        port = free_port()
+        child = admin_process(at.ground, listen_port=port, log_level="error")
+        await child.start()
+        stack.push_async_callback(child.stop)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{port}"))
+        await asyncio.wait_for(channel.channel_ready(), 30)
+        pool = await stack.enter_async_context(asyncpg.create_pool(at.ground.database.dsn, min_size=2, max_size=2))
+        known = Known(
+            [row[0] for row in await pool.fetch(KNOWN_FACTORIES)], [row[0] for row in await pool.fetch(KNOWN_PRODUCTS)]
+        )
+        assert child.pid is not None
+        callers = people(TokenKeys.from_json(at.ground.secrets.user_keys.read_text()), 50)
+        yield Asker(at, child.pid, asks(channel, at.size, known), callers, pool)
 
 
-async def measure(server: PostgresAddress, postmaster: int, size: Size, options: Any) -> dict[str, float]:
-    """P95 in milliseconds by kind of call."""
-    with tempfile.TemporaryDirectory() as folder:
-        secrets = Secrets(Path(folder) / "secrets", os.urandom)
-        secrets.make()
-        async with Databases(server).clone(*SCHEMAS) as base:
-            on = Ground(base, secrets, Path(folder))
-            await counted(on, size, postmaster)
-            async with served(on) as (stub, pid):
-                callers = people(TokenKeys.from_json(secrets.user_keys.read_text()), 50)
-                asker = Asker(stub, callers, size.factories)
-                await asker.run(options.rate, WARM_SECONDS)
-                asker.took.clear()
-                cpu = family_cpu(postmaster), family_cpu(pid)
-                await asker.run(options.rate, options.seconds)
-                spent = [
-                    (family_cpu(process) - before) * 1e6 / (options.rate * options.seconds)
-                    for process, before in zip((postmaster, pid), cpu, strict=True)
-                ]
-    return told(asker.took, spent)
-
-
-def told(took: dict[str, list[int]], spent: list[float]) -> dict[str, float]:
+def told(one: Asker) -> dict[str, float]:
+    """Prints what calls took: P95 by kind, in milliseconds."""
+    print(f"{one.place.size.scans:,} scans of {one.place.size.products:,} products")
     p95 = {}
-    for name, times in sorted(took.items()):
-        cuts = {percent: quantile(times, percent) / 1e3 for percent in (50, 95, 99)}
-        p95[name] = cuts[95]
-        print(f"  {name:24} {len(times):6,} calls   " + "   ".join(f"P{k} {v:6.1f}" for k, v in cuts.items()) + " ms")
-    print(f"  a call takes {spent[0]:,.0f} µs of CPU in PostgreSQL and {spent[1]:,.0f} in the server")
+    for kind in (*WEIGHTS, "SELECT 1"):
+        times = [took for (of, _), found in one.took.items() if of == kind for took in found]
+        p95[kind] = quantile(times, 95) / 1e3
+        bound = f"  (at most {BOUNDS[kind]:.0f})" if kind in BOUNDS else ""
+        print(f"  {kind:21} {_line(times)}{bound}")
+    for kind, name in sorted(one.took):
+        if kind in BOUNDS:
+            print(f"    {kind}: {name:21} {_line(one.took[kind, name])}")
     return p95
+
+
+def _line(times: Sequence[int]) -> str:
+    cuts = "   ".join(f"P{percent} {quantile(times, percent) / 1e3:6.1f}" for percent in (50, 95, 99))
+    return f"{len(times):6,} calls   {cuts} ms"
+
+
+async def compare(askers: Sequence[Asker], options: Any) -> None:
+    """In turns; then what each kind of call costs."""
+    for one in askers:
+        await one.run(options.rate, WARM_SECONDS)
+        one.took.clear()
+    for _ in range(options.turns):
+        for one in askers:
+            await one.run(options.rate, options.seconds)
+    small, large = (told(one) for one in askers)
+    for kind in BOUNDS:
+        ratio = large[kind] / small[kind]
+        costs = [await one.cost(kind, options.calls) for one in askers]
+        print(
+            f"{kind}: P95 × {ratio:.2f} out of {SHARE} times the scans (at most {GROWTH}); CPU of a call: "
+            + ", then ".join(f"{cost[0]:,.0f} µs in PostgreSQL and {cost[1]:,.0f} in the service" for cost in costs)
+        )
 
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("scans", 2_000_000), ("products", 800_000), ("seconds", 20), ("rate", 100)):
+    parser.add_argument("products", type=int, nargs="?", default=400_000)
+    parser.add_argument("scans", type=int, nargs="?", default=1_000_000)
+    for name, default in (("rate", 100), ("seconds", 20), ("turns", 3), ("calls", 300)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        postgres = await start_postgres(Path(folder), durable=True)
-        server = PostgresAddress("127.0.0.1", postgres.port, "voketag", PASSWORD, postgres.dsn())
-        try:
-            assert postgres.child.pid is not None
-            small = Size(options.scans // 5, options.products // 5)
-            before = await measure(server, postgres.child.pid, small, options)
-            after = await measure(server, postgres.child.pid, Size(options.scans, options.products), options)
-        finally:
-            await postgres.stop()
-    growth = {name: after[name] / before[name] for name in after}
-    print("five times the scans: P95 × " + ", ".join(f"{ratio:.2f} ({name})" for name, ratio in growth.items()))
-    print(f"  in the mean × {statistics.mean(growth.values()):.2f}")
+    async with (
+        asker(options.scans // SHARE, options.products // SHARE) as small,
+        asker(options.scans, options.products) as large,
+    ):
+        await compare((small, large), options)
 
 
 if __name__ == "__main__":

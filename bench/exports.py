@@ -1,37 +1,42 @@
 """Exports of a table of scans, streamed and made by the worker: rows a second and memory, beside COPY TO in one run.
 
-Run from the repository: python -m bench.exports [ROWS]. Server, worker and PostgreSQL are processes of their own. The
-rows, a million unless said, lie in one month beside nothing else; the reference is COPY of them out of the same view.
+Run from the repository: python -m bench.exports [PRODUCTS SCANS] [--rows 1000000]. Server, worker and PostgreSQL are
+processes of their own. What is exported are the newest so many scans of the data of bench/admin_data.py, which is made
+unless BENCH_DATA names a folder that has it; the reference is COPY of them out of the same view.
 """
 
+import argparse
 import asyncio
 import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-import asyncpg
 import grpc
 import uvloop
+from google.protobuf.timestamp_pb2 import Timestamp
 from pydantic import SecretStr
 from voketag.admin.v1 import export_pb2 as pb
 
+from bench.admin_ground import place
 from bench.processes import family_cpu
 from mesh.local.process import Child
-from mesh.local.secrets import Secrets
-from mesh.migrate import SERVICES, ensure_roles
-from tests.databases import Database, bring_up
-from tests.integration.admin.export_world import FORMATS, KINDS, Exporter, Factory, new_factory, scan, working
+from tests.integration.admin.export_world import FORMATS, KINDS, Exporter, working
 from tests.integration.admin.world import Ground, Person
-from tests.servers import PASSWORD, PostgresAddress, free_port, start_postgres
+from tests.servers import free_port
 
 ROUNDS = 3
-AT_ONCE = 100_000
-COPY = "SELECT * FROM scan.exported_scans"
+BOUNDS = {"csv": 100_000, "xlsx": 20_000}
+"""Rows a second."""
+COPY = """
+SELECT * FROM scan.exported_scans WHERE at >= '{since}' AND event_id >= scan.first_id_of('{since}' AT TIME ZONE 'UTC')
+"""
 
 
 def memory(pid: int, field: str) -> float:
@@ -46,25 +51,18 @@ def forget_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 
-@asynccontextmanager
-async def ground(folder: Path) -> AsyncIterator[Ground]:
-    postgres = await start_postgres(folder, durable=True)
-    secrets = Secrets(folder / "secrets", os.urandom)
-    secrets.make()
-    on = Ground(
-        Database("postgres", PostgresAddress("127.0.0.1", postgres.port, "voketag", PASSWORD, postgres.dsn())),
-        secrets,
-        folder,
-    )
-    try:
-        owner = await asyncpg.connect(on.database.dsn)
-        await ensure_roles(owner, dict.fromkeys(SERVICES, PASSWORD))
-        for service in ("factory", "scan", "anchor", "admin"):
-            await bring_up(owner, service)
-        await owner.close()
-        yield on
-    finally:
-        await postgres.stop()
+@dataclass(frozen=True)
+class Wanted:
+    """So many scans, those since then."""
+
+    count: int
+    since: datetime
+
+    def request(self, form: str) -> dict[str, Any]:
+        """The fields of an export of them but for its kind."""
+        since = Timestamp()
+        since.FromDatetime(self.since)
+        return {"format": FORMATS[form], "from_time": since}
 
 
 @asynccontextmanager
@@ -87,7 +85,7 @@ async def server(on: Ground, person: Person) -> AsyncIterator[tuple[Exporter, in
         await child.kill()
 
 
-async def copied(on: Ground) -> float:
+async def copied(on: Ground, wanted: Wanted) -> float:
     """Seconds of a bare COPY."""
 
     async def nowhere(_: bytes) -> None:
@@ -95,20 +93,21 @@ async def copied(on: Ground) -> float:
 
     async with on.owner() as owner:
         started = time.perf_counter()
-        await owner.copy_from_query(COPY, output=nowhere, format="csv")
+        await owner.copy_from_query(COPY.format(since=wanted.since), output=nowhere, format="csv")
         return time.perf_counter() - started
 
 
-async def streamed(exporter: Exporter, form: str, factory: Factory) -> tuple[float, int]:
+async def streamed(exporter: Exporter, form: str, wanted: Wanted) -> tuple[float, int]:
     """Seconds and bytes."""
     started, size = time.perf_counter(), 0
-    request = pb.ExportRequest(kind=KINDS["scans"], format=FORMATS[form], factory_id=str(factory.factory_id))
+    request = pb.ExportRequest(kind=KINDS["scans"], **wanted.request(form))
     async for piece in exporter.stub.Export(request, metadata=exporter.person.metadata):
         size += len(piece.data)
     return time.perf_counter() - started, size
 
 
-async def by_stream(on: Ground, person: Person, factory: Factory, count: int) -> None:
+async def by_stream(on: Ground, person: Person, wanted: Wanted) -> None:
+    count = wanted.count
     async with server(on, person) as (exporter, pid):
         print(f"server before: {memory(pid, 'VmRSS'):.0f} MB")
         for form in FORMATS:
@@ -116,44 +115,53 @@ async def by_stream(on: Ground, person: Person, factory: Factory, count: int) ->
             forget_peak(pid)
             size = 0
             for _ in range(ROUNDS):
-                reference, before = await copied(on), family_cpu(pid)
-                seconds, size = await streamed(exporter, form, factory)
+                reference, before = await copied(on, wanted), family_cpu(pid)
+                seconds, size = await streamed(exporter, form, wanted)
                 rates.append(count / seconds)
                 ratios.append(seconds / reference)
                 spent.append((family_cpu(pid) - before) / count * 1e6)
+            bound = f" (at least {BOUNDS[form]:,})" if form in BOUNDS else ""
             print(
-                f"{form}: {statistics.median(rates):,.0f} rows/s, {statistics.median(ratios):.1f} x COPY, "
+                f"{form}: {statistics.median(rates):,.0f} rows/s{bound}, {statistics.median(ratios):.1f} x COPY, "
                 f"{statistics.median(spent):.1f} us CPU a row, {size / count:.0f} B a row, "
-                f"at most {memory(pid, 'VmHWM'):.0f} MB"
+                f"at most {memory(pid, 'VmHWM'):.0f} MB",
+                flush=True,
             )
 
 
-async def by_worker(on: Ground, person: Person, factory: Factory, count: int) -> None:
+async def by_worker(on: Ground, person: Person, wanted: Wanted) -> None:
     async with server(on, person) as (exporter, _), working(on) as worker:
         for form in FORMATS:
             assert worker.pid
             started = time.perf_counter()
-            order = await exporter.start("scans", form, factory_id=str(factory.factory_id))
+            fields = wanted.request(form)
+            order = await exporter.start("scans", form, from_time=fields["from_time"])
             made = await exporter.made(order.export_id, within=600)
             seconds = time.perf_counter() - started
-            assert made.row_count == count
-            print(f"worker, {form}: {count / seconds:,.0f} rows/s, at most {memory(worker.pid, 'VmHWM'):.0f} MB so far")
+            assert made.row_count == wanted.count
+            print(
+                f"worker, {form}: {wanted.count / seconds:,.0f} rows/s, "
+                f"at most {memory(worker.pid, 'VmHWM'):.0f} MB so far",
+                flush=True,
+            )
 
 
-async def main(count: int) -> None:
-    with tempfile.TemporaryDirectory(prefix="voketag-bench-") as name:
-        Path(name).chmod(0o755)
-        async with ground(Path(name)) as on:
-            async with on.server() as door:
-                person = await door.admin()
-            factory = await new_factory(on)
-            for _ in range(count // AT_ONCE):
-                await scan(on, factory, AT_ONCE)
-            async with on.owner() as owner:
-                await owner.execute("VACUUM ANALYZE scan.events")
-            await by_stream(on, person, factory, count)
-            await by_worker(on, person, factory, count)
+async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("products", type=int, nargs="?", default=400_000)
+    parser.add_argument("scans", type=int, nargs="?", default=1_000_000)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    options = parser.parse_args()
+    async with place(options.scans, options.products) as at:
+        first = max(options.scans - options.rows, 0)
+        async with at.ground.owner() as owner:
+            since = await owner.fetchval("SELECT at FROM scan.events WHERE ledger_index = $1", first)
+        wanted = Wanted(options.scans - first, since)
+        async with at.ground.server() as door:
+            person = await door.admin()
+        await by_stream(at.ground, person, wanted)
+        await by_worker(at.ground, person, wanted)
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000))
+    uvloop.run(main())

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,14 +79,19 @@ class PostgresServer(Server):
         binaries: Path | None = None,
         user: ServerUser | None = None,
         durable: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
-        """`password` is the owner's, set when the cluster is made; `user` is found out unless given."""
+        """`password` is the owner's, set when the cluster is made; `user` is found out unless given.
+
+        `settings` (postgresql.conf) come before those that it has otherwise.
+        """
         self.files = files
         self.port = port
         self._password = password
         self._binaries = binaries or postgres_binaries()
         self._user = user
         self._durable = durable
+        self._settings = settings or {}
 
     def dsn(self, role: str = OWNER, password: str | None = None, database: str = "postgres") -> str:
         """The address for a role; the owner's password is known. The server has no TLS, so none is tried for."""
@@ -147,7 +153,7 @@ class PostgresServer(Server):
             await connection.close()
 
     def _options(self) -> list[str]:
-        settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE)
+        settings = _SETTINGS | ({} if self._durable else _NOT_DURABLE) | dict(self._settings)
         settings |= {
             "listen_addresses": LOOPBACK,
             "port": str(self.port),
