@@ -21,7 +21,7 @@ from admin.audit import AuditLog
 from admin.audit_keeping import audit_keeping
 from admin.audit_service import AuditService
 from admin.auth_service import AuthService
-from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, secret_bytes
+from admin.config import AdminSettings, CreateSettings, HashSettings, MailSettings, OidcSettings, secret_bytes
 from admin.dashboard_service import DashboardService
 from admin.figures import Figures
 from admin.file_assembly import file_services
@@ -31,6 +31,9 @@ from admin.job_assembly import JobParts
 from admin.lockout import Lockout
 from admin.logins import Logins
 from admin.mail import FileMailer, Mailer, SmtpMailer, SmtpServer
+from admin.oidc_client import ProviderClient
+from admin.oidc_links import OidcLinks
+from admin.oidc_logins import OidcLogins
 from admin.passwords import Cost, Passwords
 from admin.resets import Resets
 from admin.rollups import Rollups
@@ -67,6 +70,12 @@ def cost(settings: HashSettings) -> Cost:
     return Cost(settings.argon2_memory_kib, settings.argon2_passes)
 
 
+def clients(settings: OidcSettings, clock: Clock) -> dict[str, ProviderClient]:
+    """The providers that people may log in by, under their names."""
+    loopback = settings.oidc_allow_loopback
+    return {each.id: ProviderClient(each, clock, allow_loopback=loopback) for each in settings.providers}
+
+
 class AdminServer:
     """Everything between the settings and the server; `limiter` and `clock` are what tests replace."""
 
@@ -82,9 +91,14 @@ class AdminServer:
         users = Users(store, self.resets, pages, clock, new_id=new_id)
         root = secret_bytes(settings.factor_root.get_secret_value())
         factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom)
-        logins = Logins(store, passwords, Lockout(store, clock), sessions, factors=factors, clock=clock)
+        lockout = Lockout(store, clock)
+        logins = Logins(store, passwords, lockout, sessions, factors=factors, clock=clock)
+        oidc = OidcLogins(
+            store, clients(settings, clock), lockout, sessions, factors=factors, clock=clock, random_bytes=os.urandom
+        )
+        links = OidcLinks(store, lambda provider: oidc.client(provider).provider, clock)
         log = AuditLog(store, Ledger(settings.audit_origin), pages)
-        auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys)
+        auth = AuthService(logins, sessions, self.resets, users, factors=factors, keys=keys, oidc=oidc)
         self.desk = fraud_desk(settings, store, clock)
         self.jobs = JobParts(settings, store, pages, clock)
         self.server = Server(
@@ -100,7 +114,7 @@ class AdminServer:
                     *self.jobs.contracts,
                 ],
                 register=[
-                    (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users)),
+                    (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users, links)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
                     (
                         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,

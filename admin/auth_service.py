@@ -7,6 +7,7 @@ from voketag.admin.v1 import auth_pb2_grpc
 
 from admin import convert
 from admin.logins import Logins
+from admin.oidc_logins import OidcLogins
 from admin.resets import Resets
 from admin.second_factors import SecondFactors
 from admin.sessions import Sessions
@@ -27,6 +28,7 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         *,
         factors: SecondFactors,
         keys: TokenKeys,
+        oidc: OidcLogins,
     ) -> None:
         self._logins = logins
         self._sessions = sessions
@@ -34,6 +36,7 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         self._users = users
         self._factors = factors
         self._keys = keys
+        self._oidc = oidc
 
     async def Login(self, request: pb.LoginRequest, context: Any) -> pb.LoginResponse:
         """Opens a session."""
@@ -97,3 +100,20 @@ class AuthService(auth_pb2_grpc.AuthServiceServicer):
         """Turns it off."""
         await self._logins.remove(caller().uuid, request.code)
         return pb.RemoveSecondFactorResponse()
+
+    async def ListOidcProviders(
+        self, request: pb.ListOidcProvidersRequest, context: Any
+    ) -> pb.ListOidcProvidersResponse:
+        """By whom people may log in."""
+        return pb.ListOidcProvidersResponse(providers=map(convert.provider_message, self._oidc.providers))
+
+    async def BeginOidcLogin(self, request: pb.BeginOidcLoginRequest, context: Any) -> pb.BeginOidcLoginResponse:
+        """Begins a login by a provider."""
+        return convert.begun_message(await self._oidc.begin(request.provider))
+
+    async def CompleteOidcLogin(
+        self, request: pb.CompleteOidcLoginRequest, context: Any
+    ) -> pb.CompleteOidcLoginResponse:
+        """Opens a session for whom a provider proves."""
+        user, tokens = await self._oidc.complete(convert.redirect(request))
+        return pb.CompleteOidcLoginResponse(tokens=convert.tokens_message(tokens), user=convert.user_message(user))

@@ -4,8 +4,9 @@ import base64
 import binascii
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from admin.oidc_providers import Provider, read_providers
 from admin.tokens import TokenKeys
 from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings
 from trust.note import Signer
@@ -82,8 +83,33 @@ class ReportSettings(Settings):
     report_language: str = Field(default="en", pattern="^(en|pt-BR|es)$", description="weekly reports, unless said")
 
 
+class OidcSettings(Settings):
+    """By which other providers people may log in; by none unless said."""
+
+    oidc_allow_loopback: bool = Field(default=False, description="http to this machine is good enough, as in tests")
+    oidc_providers: str = Field(default="[]", description="JSON, as admin.oidc_providers.Provider has it")
+
+    @field_validator("oidc_providers")
+    @classmethod
+    def _providers_readable(cls, value: str, info: ValidationInfo) -> str:
+        read_providers(value, allow_loopback=info.data.get("oidc_allow_loopback", False))
+        return value
+
+    @property
+    def providers(self) -> tuple[Provider, ...]:
+        """The providers, with their secrets as the files hold them now."""
+        return read_providers(self.oidc_providers, allow_loopback=self.oidc_allow_loopback)
+
+
 class AdminSettings(
-    ServerSettings, LogSettings, DatabaseSettings, HashSettings, MailSettings, LogKeySettings, ReportSettings
+    ServerSettings,
+    LogSettings,
+    DatabaseSettings,
+    HashSettings,
+    MailSettings,
+    LogKeySettings,
+    ReportSettings,
+    OidcSettings,
 ):
     """Settings of `python -m admin`."""
 

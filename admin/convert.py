@@ -8,6 +8,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.admin.v1 import auth_pb2, user_pb2
 from voketag.mesh.v1 import access_pb2
 
+from admin.oidc_links import OidcLink
+from admin.oidc_logins import Begun, Redirect
+from admin.oidc_providers import Provider
 from admin.sessions import Tokens
 from admin.tokens import TokenKeys
 from admin.users import User, Wanted, normal_email
@@ -77,3 +80,35 @@ def jwks_message(keys: TokenKeys) -> auth_pb2.GetJwksResponse:
     return auth_pb2.GetJwksResponse(
         keys=[auth_pb2.Jwk(kty="OKP", crv="Ed25519", x=key.x, kid=key.kid, use="sig", alg="EdDSA") for key in keys.keys]
     )
+
+
+def provider_message(provider: Provider) -> auth_pb2.OidcProvider:
+    """What everybody may know of a provider."""
+    return auth_pb2.OidcProvider(provider=provider.id, name=provider.name)
+
+
+def begun_message(begun: Begun) -> auth_pb2.BeginOidcLoginResponse:
+    """A login that has begun."""
+    return auth_pb2.BeginOidcLoginResponse(
+        authorization_url=begun.url,
+        state=begun.state,
+        login_secret=begun.secret,
+        expire_time=timestamp(begun.expires_at),
+    )
+
+
+def redirect(request: auth_pb2.CompleteOidcLoginRequest) -> Redirect:
+    """What somebody came back with."""
+    return Redirect(
+        request.provider,
+        request.state,
+        request.login_secret,
+        request.code,
+        issuer=request.issuer,
+        factor_code=request.factor_code,
+    )
+
+
+def link_message(link: OidcLink) -> user_pb2.OidcLink:
+    """A link."""
+    return user_pb2.OidcLink(issuer=link.issuer, subject=link.subject, create_time=timestamp(link.created_at))

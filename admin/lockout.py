@@ -1,4 +1,4 @@
-"""Guessing gets slower: failures are counted by email and by address, whether or not there is such a person."""
+"""Guessing gets slower: failures are counted by whom they are about and by address, be there such a person or not."""
 
 import hashlib
 import math
@@ -25,6 +25,11 @@ def of_email(email: str) -> Subject:
     return Subject(f"email:{hashlib.sha256(email.encode()).hexdigest()}", 5)
 
 
+def of_subject(issuer: str, subject: str) -> Subject:
+    """Of somebody whom a provider proved, and who tries codes of a second factor."""
+    return Subject(f"oidc:{hashlib.sha256(f'{issuer} {subject}'.encode()).hexdigest()}", 5)
+
+
 def of_address(prefix: str) -> Subject:
     """Many people may share an address."""
     return Subject(f"address:{prefix}", 30)
@@ -39,8 +44,12 @@ class Lockout:
 
     async def charge(self, email: str, address: str) -> None:
         """Counts an attempt. Raises LoginLocked, saying when to come back."""
+        await self.count(of_address(address), of_email(email))
+
+    async def count(self, *subjects: Subject) -> None:
+        """Counts an attempt by each, one after the other. Raises LoginLocked, saying when to come back."""
         now = self._clock.now()
-        for subject in (of_address(address), of_email(email)):
+        for subject in subjects:
             async with self._store.connection() as connection:
                 charged = await self._store.sql.charge(
                     connection,
@@ -57,6 +66,11 @@ class Lockout:
 
     async def clear(self, email: str, address: str) -> None:
         """Says that the attempt was good."""
+        await self.forgive(of_email(email), address)
+
+    async def forgive(self, subject: Subject | None, address: str) -> None:
+        """Forgets what failed by the subject, and one failure from the address."""
         async with self._store.transaction() as connection:
-            await self._store.sql.clear_failures(connection, subject=of_email(email).key)
+            if subject is not None:
+                await self._store.sql.clear_failures(connection, subject=subject.key)
             await self._store.sql.refund(connection, subject=of_address(address).key)

@@ -1,4 +1,4 @@
-"""What is over is removed: sessions, tokens, failures and requests, every hour in every process."""
+"""What is over is removed: sessions, tokens, logins under way, failures and requests, every hour in every process."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,6 +33,7 @@ class Upkeep:
         async with self._store.connection() as connection:
             await self._store.sql.forget_sessions(connection, before=now)
             await self._store.sql.forget_resets(connection, before=now)
+            await self._store.sql.forget_oidc_logins(connection, before=now)
             await self._store.sql.forget_failures(connection, before=now - FORGOTTEN)
             await idempotency.forget(connection, now - REQUESTS_KEPT, REQUESTS_AT_ONCE)
 

@@ -7,6 +7,7 @@ from voketag.admin.v1 import user_pb2 as pb
 from voketag.admin.v1 import user_pb2_grpc
 
 from admin import convert
+from admin.oidc_links import OidcLinks
 from admin.users import ACTIVE, DELETED, DISABLED, Users
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
@@ -18,8 +19,9 @@ _SERVICE = "/voketag.admin.v1.UserService/"
 class UserService(user_pb2_grpc.UserServiceServicer):
     """See proto/voketag/admin/v1/user.proto."""
 
-    def __init__(self, users: Users) -> None:
+    def __init__(self, users: Users, links: OidcLinks) -> None:
         self._users = users
+        self._links = links
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
         """Adds a person."""
@@ -70,3 +72,20 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         key = RequestKey.of(f"{_SERVICE}SendPasswordReset", request.request_id, request)
         await self._users.send_reset(caller(), key, UUID(request.user_id))
         return pb.SendPasswordResetResponse()
+
+    async def ListOidcLinks(self, request: pb.ListOidcLinksRequest, context: Any) -> pb.ListOidcLinksResponse:
+        """By which providers a person may log in."""
+        return pb.ListOidcLinksResponse(links=map(convert.link_message, await self._links.list(UUID(request.user_id))))
+
+    async def AddOidcLink(self, request: pb.AddOidcLinkRequest, context: Any) -> pb.AddOidcLinkResponse:
+        """Lets a person log in by a provider."""
+        key = RequestKey.of(f"{_SERVICE}AddOidcLink", request.request_id, request)
+        user_id, provider, subject = UUID(request.user_id), request.provider, request.subject
+        await self._links.add(caller(), key, user_id, provider=provider, subject=subject)
+        return pb.AddOidcLinkResponse()
+
+    async def RemoveOidcLink(self, request: pb.RemoveOidcLinkRequest, context: Any) -> pb.RemoveOidcLinkResponse:
+        """Takes a link away."""
+        key = RequestKey.of(f"{_SERVICE}RemoveOidcLink", request.request_id, request)
+        await self._links.remove(caller(), key, UUID(request.user_id), issuer=request.issuer)
+        return pb.RemoveOidcLinkResponse()

@@ -169,6 +169,7 @@ class Users:
         user = User(**dict(await self._store.sql.update_user(connection, **values)))
         if new.state == DELETED:
             await self._store.sql.drop_factor(connection, user_id=user.user_id)
+            await self._store.sql.drop_links(connection, user_id=user.user_id)
         if not await self._store.sql.count_admins(connection):
             raise LastAdmin
         if {*RIGHTS, "email"} & changed:

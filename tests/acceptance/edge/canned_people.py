@@ -100,3 +100,37 @@ class People(user_pb2_grpc.UserServiceServicer, auth_pb2_grpc.AuthServiceService
     ) -> auth_pb2.RemoveSecondFactorResponse:
         self.seen(context)
         return auth_pb2.RemoveSecondFactorResponse()
+
+    async def ListOidcProviders(
+        self, request: auth_pb2.ListOidcProvidersRequest, context: Context
+    ) -> auth_pb2.ListOidcProvidersResponse:
+        self.seen(context)
+        return auth_pb2.ListOidcProvidersResponse(providers=[auth_pb2.OidcProvider(provider="work", name="Work")])
+
+    async def BeginOidcLogin(
+        self, request: auth_pb2.BeginOidcLoginRequest, context: Context
+    ) -> auth_pb2.BeginOidcLoginResponse:
+        self.seen(context)
+        return auth_pb2.BeginOidcLoginResponse(authorization_url="https://a", state="s", expire_time=NOW)
+
+    async def CompleteOidcLogin(
+        self, request: auth_pb2.CompleteOidcLoginRequest, context: Context
+    ) -> auth_pb2.CompleteOidcLoginResponse:
+        self.seen(context)
+        return auth_pb2.CompleteOidcLoginResponse(tokens=TOKENS, user=SOMEBODY)
+
+    async def ListOidcLinks(
+        self, request: user_pb2.ListOidcLinksRequest, context: Context
+    ) -> user_pb2.ListOidcLinksResponse:
+        self.seen(context)
+        return user_pb2.ListOidcLinksResponse(links=[user_pb2.OidcLink(issuer="https://a", create_time=NOW)])
+
+    async def AddOidcLink(self, request: user_pb2.AddOidcLinkRequest, context: Context) -> user_pb2.AddOidcLinkResponse:
+        self.seen(context)
+        return user_pb2.AddOidcLinkResponse()
+
+    async def RemoveOidcLink(
+        self, request: user_pb2.RemoveOidcLinkRequest, context: Context
+    ) -> user_pb2.RemoveOidcLinkResponse:
+        self.seen(context)
+        return user_pb2.RemoveOidcLinkResponse()

@@ -91,6 +91,21 @@ class AuthServiceStub:
                 request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.SerializeToString,
                 response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.FromString,
                 _registered_method=True)
+        self.ListOidcProviders = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/ListOidcProviders',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersResponse.FromString,
+                _registered_method=True)
+        self.BeginOidcLogin = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/BeginOidcLogin',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginResponse.FromString,
+                _registered_method=True)
+        self.CompleteOidcLogin = channel.unary_unary(
+                '/voketag.admin.v1.AuthService/CompleteOidcLogin',
+                request_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -199,6 +214,36 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListOidcProviders(self, request, context):
+        """ListOidcProviders names the providers that people may log in by (OpenID Connect); often there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginOidcLogin(self, request, context):
+        """BeginOidcLogin begins a login by a provider (authorization code with PKCE): the person is sent to the URL, and comes
+        back to the provider's redirect URI with what CompleteOidcLogin takes. It is good once, for 10 minutes, and for
+        whoever has the `login_secret` alone.
+
+        Errors: OIDC_PROVIDER_NOT_FOUND, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteOidcLogin(self, request, context):
+        """CompleteOidcLogin opens a session for whom the provider proves. A code that the provider refuses, a proof that does
+        not hold, somebody unknown here and a disabled person answer alike. Where the person has a second factor and
+        `factor_code` is missing or wrong, the same request with a right one goes on: the provider is not asked again.
+
+        Errors: OIDC_STATE_INVALID, OIDC_LOGIN_REFUSED, OIDC_PROVIDER_NOT_FOUND, SECOND_FACTOR_REQUIRED, LOGIN_REFUSED,
+        LOGIN_LOCKED, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +301,21 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.RemoveSecondFactor,
                     request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.FromString,
                     response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.SerializeToString,
+            ),
+            'ListOidcProviders': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOidcProviders,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersResponse.SerializeToString,
+            ),
+            'BeginOidcLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginOidcLogin,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginResponse.SerializeToString,
+            ),
+            'CompleteOidcLogin': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteOidcLogin,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -557,6 +617,87 @@ class AuthService:
             '/voketag.admin.v1.AuthService/RemoveSecondFactor',
             voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorRequest.SerializeToString,
             voketag_dot_admin_dot_v1_dot_auth__pb2.RemoveSecondFactorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOidcProviders(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/ListOidcProviders',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.ListOidcProvidersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginOidcLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/BeginOidcLogin',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.BeginOidcLoginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteOidcLogin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.AuthService/CompleteOidcLogin',
+            voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_auth__pb2.CompleteOidcLoginResponse.FromString,
             options,
             channel_credentials,
             insecure,

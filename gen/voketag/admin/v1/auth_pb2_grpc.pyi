@@ -91,6 +91,23 @@ class AuthServiceStub:
 
     Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
     """
+    ListOidcProviders: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListOidcProvidersRequest, _auth_pb2.ListOidcProvidersResponse]
+    """ListOidcProviders names the providers that people may log in by (OpenID Connect); often there is none."""
+    BeginOidcLogin: _grpc.UnaryUnaryMultiCallable[_auth_pb2.BeginOidcLoginRequest, _auth_pb2.BeginOidcLoginResponse]
+    """BeginOidcLogin begins a login by a provider (authorization code with PKCE): the person is sent to the URL, and comes
+    back to the provider's redirect URI with what CompleteOidcLogin takes. It is good once, for 10 minutes, and for
+    whoever has the `login_secret` alone.
+
+    Errors: OIDC_PROVIDER_NOT_FOUND, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+    """
+    CompleteOidcLogin: _grpc.UnaryUnaryMultiCallable[_auth_pb2.CompleteOidcLoginRequest, _auth_pb2.CompleteOidcLoginResponse]
+    """CompleteOidcLogin opens a session for whom the provider proves. A code that the provider refuses, a proof that does
+    not hold, somebody unknown here and a disabled person answer alike. Where the person has a second factor and
+    `factor_code` is missing or wrong, the same request with a right one goes on: the provider is not asked again.
+
+    Errors: OIDC_STATE_INVALID, OIDC_LOGIN_REFUSED, OIDC_PROVIDER_NOT_FOUND, SECOND_FACTOR_REQUIRED, LOGIN_REFUSED,
+    LOGIN_LOCKED, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+    """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -154,6 +171,23 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """RemoveSecondFactor turns the second factor off, by a code of it.
 
     Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+    """
+    ListOidcProviders: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListOidcProvidersRequest, _auth_pb2.ListOidcProvidersResponse]  # type: ignore[assignment]
+    """ListOidcProviders names the providers that people may log in by (OpenID Connect); often there is none."""
+    BeginOidcLogin: _aio.UnaryUnaryMultiCallable[_auth_pb2.BeginOidcLoginRequest, _auth_pb2.BeginOidcLoginResponse]  # type: ignore[assignment]
+    """BeginOidcLogin begins a login by a provider (authorization code with PKCE): the person is sent to the URL, and comes
+    back to the provider's redirect URI with what CompleteOidcLogin takes. It is good once, for 10 minutes, and for
+    whoever has the `login_secret` alone.
+
+    Errors: OIDC_PROVIDER_NOT_FOUND, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+    """
+    CompleteOidcLogin: _aio.UnaryUnaryMultiCallable[_auth_pb2.CompleteOidcLoginRequest, _auth_pb2.CompleteOidcLoginResponse]  # type: ignore[assignment]
+    """CompleteOidcLogin opens a session for whom the provider proves. A code that the provider refuses, a proof that does
+    not hold, somebody unknown here and a disabled person answer alike. Where the person has a second factor and
+    `factor_code` is missing or wrong, the same request with a right one goes on: the provider is not asked again.
+
+    Errors: OIDC_STATE_INVALID, OIDC_LOGIN_REFUSED, OIDC_PROVIDER_NOT_FOUND, SECOND_FACTOR_REQUIRED, LOGIN_REFUSED,
+    LOGIN_LOCKED, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -281,6 +315,41 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """RemoveSecondFactor turns the second factor off, by a code of it.
 
         Errors: LOGIN_REFUSED, LOGIN_LOCKED, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOidcProviders(
+        self,
+        request: _auth_pb2.ListOidcProvidersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListOidcProvidersResponse, _abc.Awaitable[_auth_pb2.ListOidcProvidersResponse]]:
+        """ListOidcProviders names the providers that people may log in by (OpenID Connect); often there is none."""
+
+    @_abc_1.abstractmethod
+    def BeginOidcLogin(
+        self,
+        request: _auth_pb2.BeginOidcLoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.BeginOidcLoginResponse, _abc.Awaitable[_auth_pb2.BeginOidcLoginResponse]]:
+        """BeginOidcLogin begins a login by a provider (authorization code with PKCE): the person is sent to the URL, and comes
+        back to the provider's redirect URI with what CompleteOidcLogin takes. It is good once, for 10 minutes, and for
+        whoever has the `login_secret` alone.
+
+        Errors: OIDC_PROVIDER_NOT_FOUND, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteOidcLogin(
+        self,
+        request: _auth_pb2.CompleteOidcLoginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.CompleteOidcLoginResponse, _abc.Awaitable[_auth_pb2.CompleteOidcLoginResponse]]:
+        """CompleteOidcLogin opens a session for whom the provider proves. A code that the provider refuses, a proof that does
+        not hold, somebody unknown here and a disabled person answer alike. Where the person has a second factor and
+        `factor_code` is missing or wrong, the same request with a right one goes on: the provider is not asked again.
+
+        Errors: OIDC_STATE_INVALID, OIDC_LOGIN_REFUSED, OIDC_PROVIDER_NOT_FOUND, SECOND_FACTOR_REQUIRED, LOGIN_REFUSED,
+        LOGIN_LOCKED, DEPENDENCY_UNAVAILABLE, VALIDATION_FAILED.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -71,6 +71,21 @@ class UserServiceStub:
                 request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.SerializeToString,
                 response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.FromString,
                 _registered_method=True)
+        self.ListOidcLinks = channel.unary_unary(
+                '/voketag.admin.v1.UserService/ListOidcLinks',
+                request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksResponse.FromString,
+                _registered_method=True)
+        self.AddOidcLink = channel.unary_unary(
+                '/voketag.admin.v1.UserService/AddOidcLink',
+                request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkResponse.FromString,
+                _registered_method=True)
+        self.RemoveOidcLink = channel.unary_unary(
+                '/voketag.admin.v1.UserService/RemoveOidcLink',
+                request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -126,7 +141,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """DeleteUser forgets who a person is: name, email and password. Id, role and what the audit says of the
+        """DeleteUser forgets who a person is: name, email, password and links. Id, role and what the audit says of the
         id are kept.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
@@ -139,6 +154,36 @@ class UserServiceServicer:
         """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListOidcLinks(self, request, context):
+        """ListOidcLinks lists by which providers a person may log in, and as whom.
+
+        Errors: USER_NOT_FOUND, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddOidcLink(self, request, context):
+        """AddOidcLink lets a person log in by a provider as the subject that it knows them by. A person has one link to an
+        issuer, and a subject is one person's.
+
+        Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OIDC_PROVIDER_NOT_FOUND, OIDC_LINK_CONFLICT, VALIDATION_FAILED,
+        REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveOidcLink(self, request, context):
+        """RemoveOidcLink takes a link away, if there is one, and ends the person's sessions. Where the provider speaks for the
+        person's email, the next login links again: to keep somebody out, disable them.
+
+        Errors: USER_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +226,21 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.SendPasswordReset,
                     request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.FromString,
                     response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.SerializeToString,
+            ),
+            'ListOidcLinks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListOidcLinks,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksResponse.SerializeToString,
+            ),
+            'AddOidcLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddOidcLink,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkResponse.SerializeToString,
+            ),
+            'RemoveOidcLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveOidcLink,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -374,6 +434,87 @@ class UserService:
             '/voketag.admin.v1.UserService/SendPasswordReset',
             voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.SerializeToString,
             voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListOidcLinks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.UserService/ListOidcLinks',
+            voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddOidcLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.UserService/AddOidcLink',
+            voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_user__pb2.AddOidcLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveOidcLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.UserService/RemoveOidcLink',
+            voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_user__pb2.RemoveOidcLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -63,7 +63,7 @@ class UserServiceStub:
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _user_pb2.DeleteUserResponse]
-    """DeleteUser forgets who a person is: name, email and password. Id, role and what the audit says of the
+    """DeleteUser forgets who a person is: name, email, password and links. Id, role and what the audit says of the
     id are kept.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
@@ -72,6 +72,24 @@ class UserServiceStub:
     """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    ListOidcLinks: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListOidcLinksRequest, _user_pb2.ListOidcLinksResponse]
+    """ListOidcLinks lists by which providers a person may log in, and as whom.
+
+    Errors: USER_NOT_FOUND, VALIDATION_FAILED.
+    """
+    AddOidcLink: _grpc.UnaryUnaryMultiCallable[_user_pb2.AddOidcLinkRequest, _user_pb2.AddOidcLinkResponse]
+    """AddOidcLink lets a person log in by a provider as the subject that it knows them by. A person has one link to an
+    issuer, and a subject is one person's.
+
+    Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OIDC_PROVIDER_NOT_FOUND, OIDC_LINK_CONFLICT, VALIDATION_FAILED,
+    REQUEST_ID_REUSED.
+    """
+    RemoveOidcLink: _grpc.UnaryUnaryMultiCallable[_user_pb2.RemoveOidcLinkRequest, _user_pb2.RemoveOidcLinkResponse]
+    """RemoveOidcLink takes a link away, if there is one, and ends the person's sessions. Where the provider speaks for the
+    person's email, the next login links again: to keep somebody out, disable them.
+
+    Errors: USER_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
 
 @_typing.type_check_only
@@ -109,7 +127,7 @@ class UserServiceAsyncStub(UserServiceStub):
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_pb2.DeleteUserRequest, _user_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """DeleteUser forgets who a person is: name, email and password. Id, role and what the audit says of the
+    """DeleteUser forgets who a person is: name, email, password and links. Id, role and what the audit says of the
     id are kept.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
@@ -118,6 +136,24 @@ class UserServiceAsyncStub(UserServiceStub):
     """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    ListOidcLinks: _aio.UnaryUnaryMultiCallable[_user_pb2.ListOidcLinksRequest, _user_pb2.ListOidcLinksResponse]  # type: ignore[assignment]
+    """ListOidcLinks lists by which providers a person may log in, and as whom.
+
+    Errors: USER_NOT_FOUND, VALIDATION_FAILED.
+    """
+    AddOidcLink: _aio.UnaryUnaryMultiCallable[_user_pb2.AddOidcLinkRequest, _user_pb2.AddOidcLinkResponse]  # type: ignore[assignment]
+    """AddOidcLink lets a person log in by a provider as the subject that it knows them by. A person has one link to an
+    issuer, and a subject is one person's.
+
+    Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OIDC_PROVIDER_NOT_FOUND, OIDC_LINK_CONFLICT, VALIDATION_FAILED,
+    REQUEST_ID_REUSED.
+    """
+    RemoveOidcLink: _aio.UnaryUnaryMultiCallable[_user_pb2.RemoveOidcLinkRequest, _user_pb2.RemoveOidcLinkResponse]  # type: ignore[assignment]
+    """RemoveOidcLink takes a link away, if there is one, and ends the person's sessions. Where the provider speaks for the
+    person's email, the next login links again: to keep somebody out, disable them.
+
+    Errors: USER_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,7 +224,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.DeleteUserResponse, _abc.Awaitable[_user_pb2.DeleteUserResponse]]:
-        """DeleteUser forgets who a person is: name, email and password. Id, role and what the audit says of the
+        """DeleteUser forgets who a person is: name, email, password and links. Id, role and what the audit says of the
         id are kept.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, LAST_ADMIN, VALIDATION_FAILED, REQUEST_ID_REUSED.
@@ -203,6 +239,42 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListOidcLinks(
+        self,
+        request: _user_pb2.ListOidcLinksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.ListOidcLinksResponse, _abc.Awaitable[_user_pb2.ListOidcLinksResponse]]:
+        """ListOidcLinks lists by which providers a person may log in, and as whom.
+
+        Errors: USER_NOT_FOUND, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def AddOidcLink(
+        self,
+        request: _user_pb2.AddOidcLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.AddOidcLinkResponse, _abc.Awaitable[_user_pb2.AddOidcLinkResponse]]:
+        """AddOidcLink lets a person log in by a provider as the subject that it knows them by. A person has one link to an
+        issuer, and a subject is one person's.
+
+        Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OIDC_PROVIDER_NOT_FOUND, OIDC_LINK_CONFLICT, VALIDATION_FAILED,
+        REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveOidcLink(
+        self,
+        request: _user_pb2.RemoveOidcLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.RemoveOidcLinkResponse, _abc.Awaitable[_user_pb2.RemoveOidcLinkResponse]]:
+        """RemoveOidcLink takes a link away, if there is one, and ends the person's sessions. Where the provider speaks for the
+        person's email, the next login links again: to keep somebody out, disable them.
+
+        Errors: USER_NOT_FOUND, VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -152,6 +152,14 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """There is no such job in this queue; one that went well is no more. NOT_FOUND."""
     REASON_JOB_STATE_CONFLICT: _Reason.ValueType  # 79
     """The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
+    REASON_OIDC_STATE_INVALID: _Reason.ValueType  # 80
+    """The login by a provider was not begun here by this client, is over, or took too long. FAILED_PRECONDITION."""
+    REASON_OIDC_LOGIN_REFUSED: _Reason.ValueType  # 81
+    """The provider proved nobody who may log in here. UNAUTHENTICATED."""
+    REASON_OIDC_PROVIDER_NOT_FOUND: _Reason.ValueType  # 82
+    """There is no such provider. NOT_FOUND."""
+    REASON_OIDC_LINK_CONFLICT: _Reason.ValueType  # 83
+    """The person has a link to this issuer already, or the subject is somebody's. ALREADY_EXISTS."""
     REASON_REPORT_STATE_CONFLICT: _Reason.ValueType  # 69
     """The case is in a state that does not allow this. FAILED_PRECONDITION."""
     REASON_TARGET_NOT_FOUND: _Reason.ValueType  # 87
@@ -292,6 +300,14 @@ REASON_JOB_NOT_FOUND: Reason.ValueType  # 78
 """There is no such job in this queue; one that went well is no more. NOT_FOUND."""
 REASON_JOB_STATE_CONFLICT: Reason.ValueType  # 79
 """The job is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
+REASON_OIDC_STATE_INVALID: Reason.ValueType  # 80
+"""The login by a provider was not begun here by this client, is over, or took too long. FAILED_PRECONDITION."""
+REASON_OIDC_LOGIN_REFUSED: Reason.ValueType  # 81
+"""The provider proved nobody who may log in here. UNAUTHENTICATED."""
+REASON_OIDC_PROVIDER_NOT_FOUND: Reason.ValueType  # 82
+"""There is no such provider. NOT_FOUND."""
+REASON_OIDC_LINK_CONFLICT: Reason.ValueType  # 83
+"""The person has a link to this issuer already, or the subject is somebody's. ALREADY_EXISTS."""
 REASON_REPORT_STATE_CONFLICT: Reason.ValueType  # 69
 """The case is in a state that does not allow this. FAILED_PRECONDITION."""
 REASON_TARGET_NOT_FOUND: Reason.ValueType  # 87
