@@ -50,7 +50,8 @@ SELECT (SELECT count(*) FROM submissions WHERE tree_id IS NULL) AS pending,
        coalesce((SELECT extract(epoch FROM now() - created_at)::float8 FROM submissions
                  WHERE tree_id IS NULL ORDER BY submission_id LIMIT 1), 0) AS pending_seconds,
        coalesce((SELECT extract(epoch FROM now() - min(s.created_at))::float8
-                 FROM trees t JOIN submissions s ON s.tree_id = t.tree_id AND s.leaf_index = 0
+                 FROM trees t
+                 JOIN submissions s ON s.tree_id = t.tree_id AND s.leaf_index >> 8 = 0 AND s.leaf_index = 0
                  WHERE t.state <> 'final'), 0) AS open_seconds;
 
 -- name: waiting_targets()

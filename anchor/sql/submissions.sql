@@ -61,30 +61,47 @@ FROM submissions s LEFT JOIN progress x USING (tree_id)
 WHERE s.subject_id = ANY(:subject_ids::uuid[]) AND s.kind = :kind;
 
 -- name: list_anchors(kind, before, states, pending, subject_ids, from_time, to_time, limit)
--- A page, newest first, by the primary key: ids are UUIDv7, so a time bounds them too, but for what clocks differ.
-SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
-       x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM submissions s LEFT JOIN progress x USING (tree_id)
-WHERE s.kind = :kind AND s.submission_id < :before
-  AND (:states::text[] IS NULL OR x.state = ANY(:states::text[]))
-  AND (NOT :pending::boolean OR s.tree_id IS NULL)
-  AND (:subject_ids::uuid[] IS NULL OR s.subject_id = ANY(:subject_ids::uuid[]))
-  AND s.created_at >= :from_time AND s.created_at < :to_time
-ORDER BY s.submission_id DESC LIMIT :limit;
+-- A page, newest first. Roots that wait and roots with a leaf have an index each, with their ids in order. Ids are UUIDv7,
+-- so a time bounds them too, but for what clocks differ.
+(
+    SELECT submission_id, kind, subject_id, size, root, created_at, tree_id, leaf_index,
+           NULL AS state, NULL AS chain_kind, NULL::bigint AS chain_id, NULL AS contract, NULL::bytea AS hash,
+           NULL::bigint AS block_number, NULL::timestamptz AS final_at
+    FROM submissions
+    WHERE tree_id IS NULL AND :states::text[] IS NULL
+      AND kind = :kind AND submission_id < :before
+      AND (:subject_ids::uuid[] IS NULL OR subject_id = ANY(:subject_ids::uuid[]))
+      AND created_at >= :from_time AND created_at < :to_time
+    ORDER BY submission_id DESC LIMIT :limit
+) UNION ALL (
+    SELECT s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
+           x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
+    FROM submissions s JOIN progress x USING (tree_id)
+    WHERE s.tree_id IS NOT NULL AND NOT :pending::boolean
+      AND (:states::text[] IS NULL OR x.state = ANY(:states::text[]))
+      AND s.kind = :kind AND s.submission_id < :before
+      AND (:subject_ids::uuid[] IS NULL OR s.subject_id = ANY(:subject_ids::uuid[]))
+      AND s.created_at >= :from_time AND s.created_at < :to_time
+    ORDER BY s.submission_id DESC LIMIT :limit
+) ORDER BY submission_id DESC LIMIT :limit;
 
 -- name: final_anchors(after, limit)
 -- Anchors after a position, all of one tree: positions follow each other without gaps, so one tree holds the next one.
+-- The index has leaves by 256.
 WITH tree AS (
-    SELECT tree_id, first_position FROM trees
+    SELECT tree_id, first_position, :after::bigint + 1 - first_position AS first_leaf FROM trees
     WHERE first_position <= :after::bigint + 1
     ORDER BY first_position DESC LIMIT 1
 )
 SELECT tree.first_position + s.leaf_index AS position,
        s.submission_id, s.kind, s.subject_id, s.size, s.root, s.created_at, s.tree_id, s.leaf_index,
        x.state, x.chain_kind, x.chain_id, x.contract, x.hash, x.block_number, x.final_at
-FROM tree JOIN submissions s USING (tree_id) JOIN progress x USING (tree_id)
-WHERE s.leaf_index >= :after::bigint + 1 - tree.first_position
-ORDER BY s.leaf_index LIMIT :limit;
+FROM tree JOIN progress x USING (tree_id) CROSS JOIN LATERAL (
+    SELECT * FROM submissions
+    WHERE tree_id = tree.tree_id AND leaf_index >> 8 >= tree.first_leaf >> 8 AND leaf_index >= tree.first_leaf
+    ORDER BY leaf_index >> 8, leaf_index LIMIT :limit
+) s
+ORDER BY s.leaf_index;
 
 -- name: find_tree(tree_id)^
 -- Root and size of an anchored tree.

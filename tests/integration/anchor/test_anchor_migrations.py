@@ -1,8 +1,10 @@
 """What an older version has written is all there for a newer one."""
 
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -27,6 +29,10 @@ VALUES ($1, $2, 'evm', 1, '0x01', '0x02', $3, $4::bytea, CASE WHEN $4 IS NULL TH
 SUBMISSION = """
 INSERT INTO anchor.submissions (submission_id, subject_id, tree_id, size, leaf_index, kind, root)
 VALUES (gen_random_uuid(), gen_random_uuid(), $1, 5, 0, 1, $2) RETURNING subject_id
+"""
+PENDING = """
+INSERT INTO anchor.submissions (submission_id, subject_id, size, kind, root)
+VALUES (gen_random_uuid(), gen_random_uuid(), 5, 1, decode(repeat('09', 32), 'hex')) RETURNING subject_id
 """
 ATTEMPT = """
 INSERT INTO anchor.attempts (tree_id, number, nonce, hash, raw, max_fee, priority_fee)
@@ -66,6 +72,7 @@ async def test_trees_of_one_target_keep_their_states_positions_and_places(
 ) -> None:
     owner, settings = older
     subjects = [await old_tree(owner, number, state) for number, state in enumerate(STATES, 1)]
+    waiting = await owner.fetchval(PENDING)
     await migrate(owner, schema="anchor", folder=MIGRATIONS)
     async with await connect(settings, schema="anchor") as pool:
         store = Store(pool, new_id)
@@ -77,6 +84,10 @@ async def test_trees_of_one_target_keep_their_states_positions_and_places(
         assert found[-1].final_time is not None
         [(position, anchor)] = await store.final_after(0, 10)
         assert (position, anchor) == (1, found[-1])
+        between = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+        last = UUID(int=2**128 - 1)
+        page = await store.page(before=last, progress=None, batch_ids=None, between=between, limit=9)
+        assert {each.submission.subject_id for each in page} == {waiting, *subjects}
         registration = await store.registration(bytes([2]) * 32)
         assert len(registration.attempts) == 1
     stamps = await owner.fetch("SELECT target, state FROM anchor.stamps ORDER BY tree_id")
