@@ -103,3 +103,9 @@ def test_whoever_is_nobody_or_pretends_is_turned_away(mesh: Mesh, email: str) ->
             assert (answer.status, answer.reason) == (401, "CREDENTIALS_INVALID"), token
     keys = get(mesh, "/.well-known/jwks.json").json["keys"]
     assert [set(key) for key in keys] == [{"kty", "crv", "x", "kid", "use", "alg"}]
+
+
+def test_the_local_mesh_logs_nobody_in_by_other_providers(mesh: Mesh) -> None:
+    assert get(mesh, "/v1/auth/oidc/providers").json == {"providers": []}
+    unknown = post(mesh, "/v1/auth/oidc/begin", provider="work")
+    assert (unknown.status, unknown.reason) == (404, "OIDC_PROVIDER_NOT_FOUND")

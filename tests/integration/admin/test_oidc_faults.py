@@ -13,6 +13,7 @@ from tests.fakes.oidc_provider import Claims
 from tests.integration.admin.oidc import Client, Scene, log_in, scene
 from tests.integration.admin.test_people import refused
 from tests.integration.admin.world import Ground
+from tests.integration.factory.world import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DISCOVERY = "/.well-known/openid-configuration"
@@ -68,6 +69,24 @@ async def test_what_is_away_when_the_code_is_sent_uses_the_login_up(here: Scene,
     assert await refused(client.complete()) == "OIDC_STATE_INVALID"
     await log_in(here.door)
     assert "/elsewhere" not in here.work.asked, "nobody is followed"
+
+
+async def test_whoever_goes_while_the_provider_is_asked_begins_again(here: Scene) -> None:
+    """As when the process dies then: the login is taken, and nobody knows what became of the code."""
+    client = await Client(here.door).come_back()
+    here.work.slow.add("/token")
+    completing = asyncio.create_task(client.complete())
+
+    async def is_asked() -> bool:
+        return "/token" in here.work.asked
+
+    await eventually(is_asked)
+    completing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await completing
+    here.work.slow.clear()
+    assert await refused(client.complete()) == "OIDC_STATE_INVALID"
+    await log_in(here.door)
 
 
 async def test_a_provider_s_faults_keep_no_address_out(here: Scene) -> None:
