@@ -20,6 +20,16 @@ PAGE_SIZE = 100
 STRETCH = 4 * ENTRIES
 MOST_BYTES = 1 << 20
 """Of details in a page, and of an export's piece: a detail itself has 64 KiB at most, a message 4 MiB."""
+LOOKED_AT = 10_000
+"""Entries that a page looks at: two filters that seldom meet may take several pages."""
+LEADING = (
+    ("resource", "by_resource"),
+    ("actor_id", "by_actor"),
+    ("result", "by_result"),
+    ("method", "by_method"),
+    ("source", "by_source"),
+)
+"""What pages are read by, an index each, the one first that most likely leaves least."""
 LAST_TIME = datetime.max.replace(tzinfo=UTC)
 LAST_NUMBER = 2**63 - 1
 
@@ -63,6 +73,16 @@ def entry_of(row: Mapping[str, Any]) -> AuditEntry:
     return AuditEntry(**columns)
 
 
+def _leading(wanted: Filter) -> dict[str, str | None]:
+    """Of several filters the one that a page is read by."""
+    by: dict[str, str | None] = dict.fromkeys((name for _, name in LEADING), None) | {"by_kind": None}
+    for name, given in LEADING:
+        value = getattr(wanted, name)
+        if value is not None and (name, value) != ("result", "OK"):  # which has no index
+            return by | {given: value} | ({"by_kind": wanted.actor_kind} if name == "actor_id" else {})
+    return by
+
+
 def _fitting(found: Sequence[Numbered]) -> int:
     """How many of them fit into a page; one at least."""
     sizes = accumulate(len(each.entry.detail.encode()) for each in found)
@@ -72,32 +92,39 @@ def _fitting(found: Sequence[Numbered]) -> int:
 class AuditLog:
     """Reads the log. All raise DependencyUnavailable."""
 
-    def __init__(self, store: Store, ledger: Ledger, pages: PageTokens) -> None:
+    def __init__(self, store: Store, ledger: Ledger, pages: PageTokens, *, looked_at: int = LOOKED_AT) -> None:
         self._store = store
         self._ledger = ledger
         self._pages = pages
+        self._looked_at = looked_at
 
     async def page(
         self, actor: Principal, wanted: Filter, *, page_size: int, page_token: str
     ) -> tuple[list[Numbered], str]:
-        """A page of at most `page_size`, 0 meaning 100, and the token of the next. Raises PageTokenInvalid."""
+        """A page of at most `page_size`, 0 meaning 100, newest first, and the token of the next.
+
+        It is short when it has looked at as many as it may, or would be too long. Raises PageTokenInvalid.
+        """
         scope = f"audit:{actor}:{wanted}"
         size, values = page_size or PAGE_SIZE, asdict(wanted)
         before = (values.pop("to_time") or LAST_TIME, -1 if wanted.to_time else LAST_NUMBER)
         if page_token:
             at, number = self._pages.decode(page_token, scope=scope).split(" ")
             before = (datetime.fromisoformat(at), int(number))
+        span = {"before_at": before[0], "before_number": before[1], "from_time": values.pop("from_time")}
+        span |= _leading(wanted)
+        sql, looked = self._store.sql, self._looked_at
         async with self._store.transaction() as connection:
-            await self._store.sql.plan_each_time(connection)
-            rows = self._store.sql.audit_page(
-                connection, before_at=before[0], before_number=before[1], page_size=size + 1, **values
-            )
+            await sql.plan_each_time(connection)
+            rows = sql.audit_page(connection, **span, looked=looked, page_size=size + 1, **values)
             found = [Numbered(row["number"], entry_of(row)) async for row in rows]
-        size = min(size, _fitting(found))
-        if len(found) <= size:
-            return found, ""
-        last = found[size - 1]
-        return found[:size], self._pages.encode(f"{last.entry.time.isoformat()} {last.number}", scope=scope)
+            size = min(size, _fitting(found))
+            if len(found) > size:
+                end = found[size - 1].entry.time, found[size - 1].number
+            else:
+                end = await sql.audit_looked_until(connection, **span, looked=looked - 1)
+        token = self._pages.encode(f"{end[0].isoformat()} {end[1]}", scope=scope) if end else ""
+        return found[:size], token
 
     async def get(self, number: int) -> Numbered:
         """Raises NotLogged."""

@@ -26,20 +26,42 @@ SELECT EXISTS (
 -- What a page is asked for by decides by which index it is read: a plan for all filters would be right for none.
 SET LOCAL plan_cache_mode = force_custom_plan;
 
--- name: audit_page(before_at, before_number, from_time, actor_kind, actor_id, method, resource, source, result, page_size)
--- A page, newest first; by the index of what it is asked for by.
+-- name: audit_page(before_at, before_number, from_time, by_kind, by_actor, by_method, by_resource, by_source, by_result, looked, actor_kind, actor_id, method, resource, source, result, page_size)
+-- A page, newest first. So many are looked at and no more, by the index of one thing that it is asked for by (`by_`).
 SELECT number, source, audit_id, at, actor_kind, actor_id, actor_role, method, resource, request_id, address_prefix,
   result, detail
-FROM audit_chain
-WHERE (at, number) < (:before_at, :before_number)
-  AND (:from_time::timestamptz IS NULL OR at >= :from_time)
-  AND (:actor_kind::text IS NULL OR actor_kind = :actor_kind)
+FROM (
+  SELECT * FROM audit_chain
+  WHERE (at, number) < (:before_at, :before_number)
+    AND (:from_time::timestamptz IS NULL OR at >= :from_time)
+    AND (:by_kind::text IS NULL OR actor_kind = :by_kind)
+    AND (:by_actor::text IS NULL OR actor_id = :by_actor)
+    AND (:by_method::text IS NULL OR method = :by_method)
+    AND (:by_resource::text IS NULL OR resource = :by_resource)
+    AND (:by_source::text IS NULL OR source = :by_source)
+    AND (:by_result::text IS NULL OR result = :by_result)
+  ORDER BY at DESC, number DESC LIMIT :looked
+) looked_at
+WHERE (:actor_kind::text IS NULL OR actor_kind = :actor_kind)
   AND (:actor_id::text IS NULL OR actor_id = :actor_id)
   AND (:method::text IS NULL OR method = :method)
   AND (:resource::text IS NULL OR resource = :resource)
   AND (:source::text IS NULL OR source = :source)
   AND (:result::text IS NULL OR result = :result)
 ORDER BY at DESC, number DESC LIMIT :page_size;
+
+-- name: audit_looked_until(before_at, before_number, from_time, by_kind, by_actor, by_method, by_resource, by_source, by_result, looked)^
+-- The last of those that `audit_page` looked at; none when it came to the end.
+SELECT at, number FROM audit_chain
+WHERE (at, number) < (:before_at, :before_number)
+  AND (:from_time::timestamptz IS NULL OR at >= :from_time)
+  AND (:by_kind::text IS NULL OR actor_kind = :by_kind)
+  AND (:by_actor::text IS NULL OR actor_id = :by_actor)
+  AND (:by_method::text IS NULL OR method = :by_method)
+  AND (:by_resource::text IS NULL OR resource = :by_resource)
+  AND (:by_source::text IS NULL OR source = :by_source)
+  AND (:by_result::text IS NULL OR result = :by_result)
+ORDER BY at DESC, number DESC OFFSET :looked LIMIT 1;
 
 -- name: audit_entry(number)^
 -- One entry; by primary key.

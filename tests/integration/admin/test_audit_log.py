@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
@@ -13,8 +13,13 @@ import pytest_asyncio
 from voketag.admin.v1 import audit_pb2, audit_pb2_grpc, auth_pb2
 from voketag.mesh.v1 import access_pb2
 
+from admin.audit import AuditLog, Filter
+from admin.store import Store
+from mesh import database as databases_of
+from mesh.identity import Principal
 from mesh.ledger import Ledger
 from mesh.local.secrets import AUDIT_ORIGIN, Secrets
+from mesh.paging import PageTokens
 from tests.databases import Databases
 from tests.integration.admin.audit_world import Kept, as_service, lines, put, values, write
 from tests.integration.admin.conftest import ONCE
@@ -146,6 +151,31 @@ async def test_filters_give_what_fits_and_nothing_else(auditor: Person, wanted: 
     assert [entry.number for entry in await every(auditor, size=7, **wanted)] == fitting
     lines = await exported(auditor, filter=audit_pb2.AuditFilter(**wanted))
     assert [line["number"] for line in lines] == sorted(fitting)
+
+
+async def test_a_page_that_has_looked_at_enough_is_short_and_goes_on(kept: Kept) -> None:
+    somebody = Principal("user", "somebody")
+    async with await databases_of.connect(kept.database.settings("admin"), schema="admin") as pool:
+        logs = [AuditLog(Store(pool), kept.ledger, PageTokens(bytes(32)), looked_at=most) for most in (9, 10_000)]
+        for wanted in (
+            Filter(),
+            Filter(result="OK"),
+            Filter(source="scan", method="/voketag.admin.v1.UserService/UpdateUser"),
+            Filter(source="anchor", actor_kind="user", actor_id=str(UUID(int=1))),
+            Filter(source="scan", result="OK"),
+        ):
+            walked = []
+            for log in logs:
+                numbers: list[int] = []
+                token, pages = "", 0
+                while pages == 0 or token:
+                    found, token = await log.page(somebody, wanted, page_size=20, page_token=token)
+                    numbers += [each.number for each in found]
+                    pages += 1
+                walked.append((numbers, pages))
+            [(few, pages), (all_at_once, whole)] = walked
+            assert few == all_at_once
+            assert pages > whole
 
 
 async def test_times_bound_what_is_listed(auditor: Person) -> None:

@@ -76,7 +76,8 @@ class AuditServiceServicer:
     """
 
     def ListEntries(self, request, context):
-        """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change.
+        """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change. A page looks
+        at so many entries and no more: one may be short, or empty, and have a token of the next all the same.
 
         Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
         """

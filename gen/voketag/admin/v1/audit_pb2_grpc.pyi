@@ -37,7 +37,8 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListEntries: _grpc.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]
-    """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change.
+    """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change. A page looks
+    at so many entries and no more: one may be short, or empty, and have a token of the next all the same.
 
     Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
     """
@@ -78,7 +79,8 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEntries: _aio.UnaryUnaryMultiCallable[_audit_pb2.ListEntriesRequest, _audit_pb2.ListEntriesResponse]  # type: ignore[assignment]
-    """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change.
+    """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change. A page looks
+    at so many entries and no more: one may be short, or empty, and have a token of the next all the same.
 
     Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
     """
@@ -122,7 +124,8 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_pb2.ListEntriesResponse, _abc.Awaitable[_audit_pb2.ListEntriesResponse]]:
-        """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change.
+        """ListEntries lists what was changed, newest first. Entries are there about two seconds after the change. A page looks
+        at so many entries and no more: one may be short, or empty, and have a token of the next all the same.
 
         Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED, DEPENDENCY_UNAVAILABLE.
         """
