@@ -20,7 +20,7 @@ PAGE_SIZE = 100
 STRETCH = 4 * ENTRIES
 MOST_BYTES = 1 << 20
 """Of details in a page, and of an export's piece: a detail itself has 64 KiB at most, a message 4 MiB."""
-LOOKED_AT = 10_000
+LOOKED_AT = 3_000
 """Entries that a page looks at: two filters that seldom meet may take several pages."""
 LEADING = (
     ("resource", "by_resource"),

@@ -15,8 +15,8 @@ from mesh.identity import Principal
 from mesh.paging import PageTokens
 
 PAGE_SIZE = 50
-LOOKED_AT = 50_000
-"""Suspicious scans that a page looks at: what is rarer than one in a thousand of them may take several pages."""
+LOOKED_AT = 20_000
+"""Suspicious scans that a page looks at: what is rarer than one in four hundred of them may take several pages."""
 OLDEST = UUID(int=0)
 
 
