@@ -5,7 +5,7 @@ A list is full when more products were scanned than it keeps: no other one had m
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from typing import NamedTuple
 from uuid import UUID
 
@@ -37,7 +37,9 @@ class ProductList(NamedTuple):
 def together(days: Iterable[ProductList], most: int) -> tuple[Sequence[ProductScans], int]:
     """The products with most scans on all days together, and how many another one may have at most."""
     scans: dict[bytes, int] = {}
-    told: dict[bytes, int] = {}
+    above: dict[
+        bytes, int
+    ] = {}  # what is sure of the lists that it is on, beyond what is possible on those that it is not
     bound = 0
     for day in days:
         entries = list(ENTRY.iter_unpack(day.listed))
@@ -45,12 +47,8 @@ def together(days: Iterable[ProductList], most: int) -> tuple[Sequence[ProductSc
         bound += least
         for product, count in entries:
             scans[product] = scans.get(product, 0) + count
-        if least:
-            for product, _ in entries:
-                told[product] = told.get(product, 0) + least
-    best = nsmallest(most, scans.items(), key=lambda item: (-item[1], item[0]))
-    listed = [ProductScans(UUID(bytes=product), count, count + bound - told.get(product, 0)) for product, count in best]
-    for product, _ in best:
-        del scans[product]
-    others = (count + bound - told.get(product, 0) for product, count in scans.items())
-    return listed, max(others, default=bound)
+            above[product] = above.get(product, 0) + count - least
+    enough = min(nlargest(most, scans.values()), default=0)
+    best = sorted((item for item in scans.items() if item[1] >= enough), key=lambda item: (-item[1], item[0]))[:most]
+    listed = [ProductScans(UUID(bytes=product), count, bound + above.pop(product)) for product, count in best]
+    return listed, bound + max(above.values(), default=0)

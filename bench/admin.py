@@ -31,6 +31,7 @@ from tests.servers import free_port
 
 WARM_SECONDS = 5.0
 GROWTH = 1.2
+ROUNDS = 10
 SHARE = 10
 """The smaller data is a part in so many of the other."""
 KNOWN_FACTORIES = "SELECT factory_id::text FROM admin.factory_rollups GROUP BY 1 ORDER BY sum(scans) DESC, 1"
@@ -62,12 +63,12 @@ class Asker:
                     group.create_task(self._select(due))
 
     async def cost(self, kind: str, calls: int) -> tuple[float, float]:
-        """Microseconds of CPU in PostgreSQL and in the service of a call of a kind, asked one after the other."""
+        """Microseconds of CPU in PostgreSQL and in the service of so many calls of a kind, one after the other."""
         before = self._cpu()
         for number in range(calls):
             await self._call(self.asks[kind][number % len(self.asks[kind])])
         after = self._cpu()
-        return (after[0] - before[0]) * 1e6 / calls, (after[1] - before[1]) * 1e6 / calls
+        return (after[0] - before[0]) * 1e6, (after[1] - before[1]) * 1e6
 
     def _cpu(self) -> tuple[float, float]:
         return family_cpu(self.place.postmaster), family_cpu(self.pid)
@@ -135,7 +136,11 @@ async def compare(askers: Sequence[Asker], options: Any) -> None:
     small, large = (told(one) for one in askers)
     for kind in BOUNDS:
         ratio = large[kind] / small[kind]
-        costs = [await one.cost(kind, options.calls) for one in askers]
+        parts: list[list[tuple[float, float]]] = [[], []]
+        for _ in range(ROUNDS):
+            for one, spent in zip(askers, parts, strict=True):
+                spent.append(await one.cost(kind, options.calls // ROUNDS))
+        costs = [[sum(part) / options.calls for part in zip(*spent, strict=True)] for spent in parts]
         print(
             f"{kind}: P95 × {ratio:.2f} out of {SHARE} times the scans (at most {GROWTH}); CPU of a call: "
             + ", then ".join(f"{cost[0]:,.0f} µs in PostgreSQL and {cost[1]:,.0f} in the service" for cost in costs)
@@ -146,7 +151,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("products", type=int, nargs="?", default=400_000)
     parser.add_argument("scans", type=int, nargs="?", default=1_000_000)
-    for name, default in (("rate", 100), ("seconds", 20), ("turns", 3), ("calls", 300)):
+    for name, default in (("rate", 100), ("seconds", 20), ("turns", 3), ("calls", 600)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     async with (

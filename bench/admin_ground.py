@@ -74,7 +74,9 @@ async def place(scans: int, products: int) -> AsyncIterator[Place]:
         server = await _started(folder, durable=True, settings=SERVING)
         try:
             assert server.child.pid is not None
-            yield Place(size, _ground(folder, server), server.child.pid)
+            at = Place(size, _ground(folder, server), server.child.pid)
+            await _bring_up(at.ground.database)  # what was kept may be older than the service
+            yield at
         finally:
             await server.stop()
     finally:
@@ -93,10 +95,8 @@ async def make(folder: Path, size: Size) -> None:
         async def connect() -> "asyncpg.Connection[asyncpg.Record]":
             return await asyncpg.connect(on.database.dsn)
 
+        await _bring_up(on.database)
         owner = await connect()
-        await ensure_roles(owner, dict.fromkeys(SERVICES, PASSWORD))
-        for service in SCHEMAS:
-            await bring_up(owner, service)
         await fill(connect, size)
         made = time.perf_counter()
         async with await database.connect(on.settings(database_seconds=LONG), schema="admin") as pool:
@@ -112,6 +112,14 @@ async def make(folder: Path, size: Size) -> None:
         f"({size.scans / (made - began):,.0f}/s), ready in {time.perf_counter() - began:.0f} s, {room:,} MB",
         flush=True,
     )
+
+
+async def _bring_up(at: Database) -> None:
+    owner = await asyncpg.connect(at.dsn)
+    await ensure_roles(owner, dict.fromkeys(SERVICES, PASSWORD))
+    for service in SCHEMAS:
+        await bring_up(owner, service)
+    await owner.close()
 
 
 async def _started(folder: Path, *, durable: bool, settings: dict[str, str]) -> PostgresServer:
