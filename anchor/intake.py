@@ -1,4 +1,4 @@
-"""Roots as they come in: those of one event-loop turn, and what comes while commits are under way, share one."""
+"""Roots as they come in: those of one event-loop turn, and what comes while a commit is under way, share one."""
 
 import asyncio
 from collections import deque
@@ -15,19 +15,26 @@ from mesh.idempotency import RequestKey
 
 GROUP = 1_000
 COMMITS = 2
+MANY = 32
+"""So many that wait are worth a commit beside one that is under way. Fewer are answered sooner by the next one: a
+second commit waits until the first is flushed and then for its own flush, and what comes after them for both.
+"""
 CONTENDED = (asyncpg.UniqueViolationError, asyncpg.DeadlockDetectedError)
 """What another process that takes the same at the same time causes; nothing of the group was done then."""
 
 
 class Intake:
-    """Takes the roots of this process in groups, with at most so many `commits` under way.
+    """Takes the roots of this process in groups, one after the other; up to `commits` at once when `many` roots wait.
 
     At most `waiting` roots wait, so that memory is bounded: more are refused at once.
     """
 
-    def __init__(self, store: Store, *, commits: int = COMMITS, waiting: int = 10_000) -> None:
+    def __init__(self, store: Store, *, commits: int = COMMITS, many: int = MANY, waiting: int = 10_000) -> None:
         self._store = store
-        self._free = commits
+        self._commits = commits
+        self._many = many
+        self._under_way = 0
+        self._begins = False
         self._limit = waiting
         self._waiting: deque[tuple[Offer, asyncio.Future[datetime | None]]] = deque()
         self._taking: set[asyncio.Task[None]] = set()
@@ -56,16 +63,22 @@ class Intake:
             raise DependencyUnavailable(dependency="PostgreSQL")
         taken: asyncio.Future[datetime | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((offer, taken))
-        if self._free and len(self._waiting) == 1:  # what waits before it has a task, which has not begun yet
-            self._free -= 1
+        if not self._begins and self._under_way < self._commits and self._worth_one(beside=self._under_way):
+            self._begins = True  # and takes what comes until then
+            self._under_way += 1
             task = asyncio.create_task(self._take_all())
             self._taking.add(task)
             task.add_done_callback(self._taking.discard)
         return await taken
 
+    def _worth_one(self, *, beside: int) -> bool:
+        """Whether what waits is worth a commit beside so many others."""
+        return len(self._waiting) >= (self._many if beside else 1)
+
     async def _take_all(self) -> None:
+        self._begins = False
         try:
-            while self._waiting:
+            while self._worth_one(beside=self._under_way - 1):
                 group = [self._waiting.popleft() for _ in range(min(GROUP, len(self._waiting)))]
                 try:
                     taken = await self._take([offer for offer, _ in group])
@@ -78,7 +91,7 @@ class Intake:
                         if not waiting.done():
                             waiting.set_result(taken.get(offer.submission_id))
         finally:
-            self._free += 1
+            self._under_way -= 1
 
     async def _take(self, offers: list[Offer]) -> dict[UUID, datetime]:
         # One request once: with its repetition the whole group would contend. All processes take subjects in the same

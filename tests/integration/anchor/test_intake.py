@@ -36,38 +36,51 @@ async def test_calls_of_one_turn_share_one_commit(world: World, intake: Intake) 
     assert await world.find(submissions[7]) == anchors[7]
 
 
+async def blocked(world: World, count: int) -> None:
+    """Returns once so many commits wait for a lock that the test holds."""
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'submissions'::regclass"
+    while await world.pool.fetchval(query) < count:
+        await asyncio.sleep(0.01)
+
+
 @pytest.mark.parametrize("commits", [1, 2])
 async def test_what_comes_while_all_commits_are_under_way_shares_the_next(world: World, commits: int) -> None:
-    intake = Intake(world.store, commits=commits)
-    lock, unlocked = await world.pool.acquire(), asyncio.Event()
-
-    async def blocked(count: int) -> None:
-        query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'submissions'::regclass"
-        while await world.pool.fetchval(query) < count:
-            await asyncio.sleep(0.01)
-
+    intake = Intake(world.store, commits=commits, many=1)
+    lock = await world.pool.acquire()
     early: list[asyncio.Task[Anchor]] = []
-
-    async def later() -> list[Anchor]:
-        await blocked(1)
-        early.extend([group.create_task(intake.submit(batch(), request(), urgent=False)) for _ in range(commits - 1)])
-        await blocked(commits)
-        pending = [asyncio.ensure_future(intake.submit(batch(), request(), urgent=False)) for _ in range(50)]
-        await asyncio.sleep(0)
-        unlocked.set()
-        return await asyncio.gather(*pending)
-
     async with asyncio.TaskGroup() as group:
         async with lock.transaction():
             await lock.execute("LOCK TABLE submissions IN SHARE MODE")
-            early.append(group.create_task(intake.submit(batch(), request(), urgent=False)))
-            rest = group.create_task(later())
-            await unlocked.wait()
+            for under_way in range(1, commits + 1):
+                early.append(group.create_task(intake.submit(batch(), request(), urgent=False)))
+                await blocked(world, under_way)
+            rest = [group.create_task(intake.submit(batch(), request(), urgent=False)) for _ in range(50)]
+            await asyncio.sleep(0)
     await world.pool.release(lock)
-    times = {anchor.create_time for anchor in rest.result()}
+    times = {each.result().create_time for each in rest}
     assert len(times) == 1
-    assert len(early) == commits
     assert not times & {each.result().create_time for each in early}
+
+
+async def test_a_second_commit_begins_when_many_wait(world: World) -> None:
+    intake = Intake(world.store, commits=2, many=5)
+    lock = await world.pool.acquire()
+    async with asyncio.TaskGroup() as group:
+        async with lock.transaction():
+            await lock.execute("LOCK TABLE submissions IN SHARE MODE")
+            first = group.create_task(intake.submit(batch(), request(), urgent=False))
+            await blocked(world, 1)
+            few = [group.create_task(intake.submit(batch(), request(), urgent=False)) for _ in range(4)]
+            await asyncio.sleep(0)  # each is handed in now, and a commit for them would have begun
+            few.append(group.create_task(intake.submit(batch(), request(), urgent=False)))
+            await blocked(world, 2)
+            late = [group.create_task(intake.submit(batch(), request(), urgent=False)) for _ in range(4)]
+            await asyncio.sleep(0)
+    await world.pool.release(lock)
+    times = [{each.result().create_time for each in group} for group in ([first], few, late)]
+    assert [len(each) for each in times] == [1, 1, 1]
+    assert len(set.union(*times)) == 3
+    assert await count(world, "submissions") == 10
 
 
 async def test_the_mistakes_of_some_do_not_fail_the_others(world: World, intake: Intake) -> None:
