@@ -135,6 +135,7 @@ async def test_ten_minutes_and_no_longer(ground: Ground) -> None:
 
 
 async def test_who_is_not_let_in_is_answered_like_the_unknown(ground: Ground, here: Scene) -> None:
+    fresh = await here.somebody()
     email, admin = await here.somebody(), await here.door.admin()
     known = dict(here.work.person)
     user_id = (await log_in(here.door)).user.user_id
@@ -147,15 +148,17 @@ async def test_who_is_not_let_in_is_answered_like_the_unknown(ground: Ground, he
         answers.add((error.value.code(), error.value.details(), reason_of(error.value)))
 
     await answer(sub="unknown", email=f"nobody@{DOMAIN}")
-    await answer(sub="unverified", email=admin.email, email_verified=False)
-    await answer(sub="nearly verified", email_verified="true")
-    await answer(sub="says nothing", email_verified=None)
+    await answer(sub="unverified", email=fresh, email_verified=False)
+    await answer(sub="nearly verified", email=fresh, email_verified="true")
+    await answer(sub="says nothing", email=fresh, email_verified=None)
     await answer(sub="no email", email=None)
     await answer(sub="another domain", email=admin.email)
     await answer(sub="the email passed to another", email=email)
-    await answer(sub="é")
-    await answer(sub="x" * 256)
-    await answer(sub=7)
+    await answer(sub="é", email=fresh)
+    await answer(sub="x" * 256, email=fresh)
+    await answer(sub=7, email=fresh)
+    here.work.person = known | {"sub": "verified", "email": fresh.upper()}
+    assert (await log_in(here.door)).user.email == fresh
     await admin.call("DisableUser", user_id=user_id)
     await answer()
     await admin.call("DisableUser", user_id=user_id, enable=True)
