@@ -1,131 +1,76 @@
-"""A schedule of faults that follows from one number: what happens to two submitters, their node and their chain."""
+"""A schedule of faults that follows from one number: what befalls the targets of anchors, and what must hold then."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import asyncpg
 
-from anchor.chain import ChainUnavailableError, Fees, Receipt, TransactionRefusedError, UnsignedTransaction
-from anchor.journal import Account, Journal
-from anchor.submission import Submission
-from anchor.target_journal import LeaseLostError
+from anchor.proofs import Proofs
+from anchor.store import Store
+from anchor.submission import Progress, Submission
+from anchor.target import Policy
+from anchor.window import leaf
 from mesh.clock import new_id
-from tests.integration.anchor.world import ETHER, GWEI, Ground, World
+from tests.integration.anchor.office import Office
+from tests.integration.anchor.site import Course, Site
+from tests.integration.anchor.world import Ground
+from trust.merkle import verify_inclusion
 
-CONFIRMATIONS = 3
-METHODS = ("check", "head", "block_hash", "balance", "used_nonces", "paused", "fees", "send", "receipt", "registered")
-JUMPS = ("-1 day", "1 day", "-1 minute", "1 minute")
 PATIENCE = 80
-"""Rounds within which a healthy chain has everything final."""
+"""Rounds within which healthy targets have everything final."""
 
-
-class Died(Exception):
-    """The process is gone, between two steps or within one."""
-
-
-def die() -> None:
-    raise Died
-
-
-def be_gone() -> None:
-    raise ChainUnavailableError("gone")
-
-
-class FrailJournal(Journal):
-    """Dies before or after a commit, when it is told to."""
-
-    dies: str | None = None
-
-    @asynccontextmanager
-    async def held(self, fence: int) -> AsyncIterator[Any]:
-        self._perhaps("before")
-        async with super().held(fence) as connection:
-            yield connection
-            self._perhaps("within")
-        self._perhaps("after")
-
-    def _perhaps(self, when: str) -> None:
-        if self.dies == when:
-            self.dies = None
-            raise Died
-
-
-def other_receipt(receipt: Receipt | None) -> Receipt | None:
-    """One that names another block."""
-    return receipt and replace(receipt, block_hash=bytes(32), block_number=receipt.block_number - 1)
-
-
-def failed_receipt(receipt: Receipt | None) -> Receipt | None:
-    return receipt and replace(receipt, succeeded=False)
-
-
-LIES: tuple[tuple[str, Callable[[Any], Any]], ...] = (
-    ("receipt", other_receipt),
-    ("receipt", failed_receipt),
-    ("receipt", lambda _: None),
-    ("registered", lambda _: None),
-    ("block_hash", lambda _: None),
-    ("head", lambda head: max(0, head - 2)),
-    ("head", lambda head: head + 50),
-    ("used_nonces", lambda nonces: max(0, nonces - 1)),
-    ("used_nonces", lambda nonces: nonces + 1),
-    ("fees", lambda _: Fees(1, 1)),
-)
+Start = Callable[[Course], Site | Office]
+"""Makes a target of a schedule."""
 
 
 class Schedule:
-    """Runs on a chain that mines only when it is told to."""
+    """What befalls the target `chain` and any others of one policy, in its order."""
 
-    def __init__(self, pool: "asyncpg.Pool[Any]", ground: Ground, seed: int) -> None:
+    def __init__(
+        self,
+        pool: "asyncpg.Pool[Any]",
+        ground: Ground,
+        seed: int,
+        *,
+        policy: Policy | None = None,
+        others: Sequence[Start] = (),
+    ) -> None:
         self._random = Random(seed)
         self._pool = pool
-        self._ground = ground
-        self._worlds = [self._start(), self._start()]
-        self._submissions: list[Submission] = []
-        self._base = 0
-        self._raws: dict[bytes, bytes] = {}
-        self.told: list[str] = []
-
-    def _start(self) -> World:
-        """A submitter's process."""
-        world = World(self._pool, self._ground)
-        account = Account("evm", self._ground.deployment.chain_id, world.chain.contract, world.signer.address)
-        world.journal = FrailJournal(self._pool, account)
-        world.configure(confirmations=CONFIRMATIONS)
-        return world
+        self._course = Course(pool, self._random, policy or Policy())
+        self._first = Site(self._course, ground)
+        self._sites: list[Site | Office] = [self._first, *(start(self._course) for start in others)]
+        self._store = Store(pool, new_id)
+        self._proofs = Proofs(self._store)
+        self.told = self._course.told
 
     async def run(self, length: int) -> None:
-        """So many events, and then a healthy chain: every root is anchored once, and the account is not stuck."""
-        await self._ground.rpc("anvil_dropAllTransactions")
-        await self._ground.mine(CONFIRMATIONS)
-        self._base = await self._ground.chain().head()
+        """So many events, and then health: every root is anchored once at each target, and no account is stuck."""
+        for site in self._sites:
+            await site.begin()
         await self._submit()
         for _ in range(length):
-            event = self._random.choices(self._events, self._weights)[0]
-            self.told.append(event.__name__.removeprefix("_"))
-            await event(self)
+            await self._random.choice(self._sites).happen()
         await self._heal()
         await self._submit()
         await self._heal()
-        await self._worlds[0].assert_anchored_once(self._submissions)
-        used = await self._ground.chain().used_nonces(self._ground.signer.address)
-        nonces = await self._pool.fetch("SELECT nonce FROM transactions WHERE sender = $1", self._ground.signer.address)
-        assert len({row["nonce"] for row in nonces}) == len(nonces)
-        assert all(row["nonce"] < used for row in nonces)
-        for row in await self._pool.fetch("SELECT block_number, block_hash FROM transactions"):
-            assert await self._ground.chain().block_hash(row["block_number"]) == row["block_hash"]
+        for submission in self._course.submissions:
+            await self._check(submission)
+        for site in self._sites:
+            await site.end()
+
+    async def _submit(self) -> None:
+        """Whichever chain's process is there makes a tree of them."""
+        await self._first.submit()
 
     async def _heal(self) -> None:
-        await self._fund()
-        world = self._worlds[0] = self._start()
-        await self._expire()
+        for site in self._sites:
+            await site.restart()
+        await self._course.expire()
         for number in range(PATIENCE):
-            await self._round(world)
-            await self._ground.mine()
+            for site in self._sites:
+                await site.turn()
             if not await self._unfinished():
                 return
             if number % 4 == 3:
@@ -134,155 +79,23 @@ class Schedule:
 
     async def _unfinished(self) -> list[Any]:
         rows = await self._pool.fetch(
-            "SELECT tree_id, state, nonce FROM submissions LEFT JOIN transactions USING (tree_id)"
-            " WHERE state IS DISTINCT FROM 'final'"
+            "SELECT tree_id, s.target, s.state, x.state, x.nonce"
+            " FROM stamps s LEFT JOIN transactions x USING (tree_id, target)"
+            " WHERE s.state <> 'final' OR x.state <> 'final'"
+            " UNION ALL SELECT 0, '', 'pending', NULL, NULL FROM submissions WHERE tree_id IS NULL"
         )
         return [tuple(row) for row in rows]
 
-    async def _round(self, world: World) -> None:
-        """One look of one submitter, if it has the lease; one that died is started anew."""
-        if not world.fence:
-            world.fence = await world.journal.acquire(new_id(), 1000) or 0
-            if not world.fence:
-                return
-        try:
-            await world.round()
-        except LeaseLostError:
-            world.fence = 0
-        except ChainUnavailableError:
-            pass
-        except Died:
-            self._worlds = [self._start() if each is world else each for each in self._worlds]
-            if self._random.random() < 0.7:
-                await self._expire()
-
-    def _any(self) -> World:
-        return self._random.choice(self._worlds)
-
-    async def _submit(self) -> None:
-        self._submissions += await self._worlds[0].submit(self._random.randrange(1, 4))
-
-    async def _look(self) -> None:
-        await self._round(self._any())
-
-    async def _look_both(self) -> None:
-        """One of them may think that it still has the lease."""
-        await asyncio.gather(*map(self._round, list(self._worlds)))
-
-    async def _go_on(self) -> None:
-        """Long enough for what is sent to become final, if nothing keeps it from it."""
-        for _ in range(CONFIRMATIONS + 1):
-            await self._look()
-            await self._ground.mine()
-        await self._look()
-
-    async def _expire(self) -> None:
-        await self._pool.execute("UPDATE lease SET expires_at = now() - interval '1 second'")
-
-    async def _crash(self) -> None:
-        world = self._any()
-        if self._random.random() < 0.5:
-            step = f"{self._random.choice(METHODS)}:{self._random.choice(('before', 'after'))}"
-            world.chain.plan(step, die)
-        else:
-            assert isinstance(world.journal, FrailJournal)
-            world.journal.dies = self._random.choice(("before", "within", "after"))
-        await self._round(world)
-
-    async def _usurp(self) -> None:
-        """In the midst of a step of one submitter, another takes the lease and works."""
-        one, other = self._random.sample(self._worlds, 2)
-
-        async def take_over() -> None:
-            await self._expire()
-            other.fence = 0
-            await self._round(other)
-
-        one.chain.plan(f"{self._random.choice(METHODS)}:{self._random.choice(('before', 'after'))}", take_over)
-        await self._round(one)
-
-    async def _go_away(self) -> None:
-        step = f"{self._random.choice(METHODS)}:{self._random.choice(('before', 'after'))}"
-        self._any().chain.plan(step, *[be_gone] * self._random.randrange(1, 3))
-
-    async def _lie(self) -> None:
-        method, lie = self._random.choice(LIES)
-        self._any().chain.lie(method, *[lie] * self._random.randrange(1, 3))
-
-    async def _mine(self) -> None:
-        await self._ground.mine(self._random.choice((1, 1, 1, 2, 4)))
-
-    async def _drop(self) -> None:
-        await self._ground.rpc("anvil_dropAllTransactions")
-
-    async def _reorganise(self) -> None:
-        """Other blocks in place of the newest, with the first of their transactions or none."""
-        head = await self._ground.chain().head()
-        depth = min(self._random.randrange(1, 8), head - self._base)
-        if depth < 1:
-            return
-        raws = await self._raws_since(head - depth + 1)
-        kept = raws[: self._random.randrange(len(raws) + 1)]
-        offsets = sorted(self._random.randrange(depth) for _ in kept)
-        pairs = [["0x" + raw.hex(), offset] for raw, offset in zip(kept, offsets, strict=True)]
-        await self._ground.rpc("anvil_reorg", depth, pairs)
-
-    async def _raws_since(self, block: int) -> list[bytes]:
-        known = self._raws | {
-            row["hash"]: row["raw"] for row in await self._pool.fetch("SELECT hash, raw FROM attempts")
-        }
-        raws = []
-        for number in range(block, await self._ground.chain().head() + 1):
-            found = await self._ground.rpc("eth_getBlockByNumber", hex(number), False)
-            raws += [known[bytes.fromhex(hash_[2:])] for hash_ in found["transactions"]]
-        return raws
-
-    async def _intrude(self) -> None:
-        """The key sends something of its own, under the next nonce."""
-        signer = self._ground.signer
-        nonce = await self._ground.chain().used_nonces(signer.address) + self._random.choice((0, 0, 1))
-        fees = Fees(90 * GWEI, 50 * GWEI)
-        signed = await signer.sign(UnsignedTransaction(31_337, nonce, signer.address, b"", 21_000, fees))
-        with suppress(TransactionRefusedError):
-            await self._ground.chain().send(signed.raw)
-            self._raws[signed.hash] = signed.raw
-
-    async def _jump(self) -> None:
-        """PostgreSQL's clock: what it noted before is as much farther away now."""
-        by = self._random.choice(JUMPS)
-        await self._pool.execute(f"UPDATE attempts SET sent_at = sent_at + interval '{by}'")
-        await self._pool.execute(
-            f"UPDATE submissions SET created_at = created_at + interval '{by}' WHERE tree_id IS NULL"
-        )
-        await self._pool.execute(f"UPDATE lease SET expires_at = expires_at + interval '{by}'")
-
-    async def _ruin(self) -> None:
-        await self._ground.rpc("anvil_setBalance", self._ground.signer.address, "0x0")
-
-    async def _fund(self) -> None:
-        await self._ground.rpc("anvil_setBalance", self._ground.signer.address, hex(10 * ETHER))
-
-    async def _rise(self) -> None:
-        await self._ground.rpc("anvil_setNextBlockBaseFeePerGas", hex(self._random.randrange(1, 30) * GWEI))
-
-    _EVENTS: tuple[tuple[Callable[["Schedule"], Awaitable[None]], int], ...] = (
-        (_submit, 4),
-        (_look, 14),
-        (_look_both, 3),
-        (_go_on, 4),
-        (_expire, 2),
-        (_crash, 6),
-        (_usurp, 3),
-        (_go_away, 3),
-        (_lie, 4),
-        (_mine, 10),
-        (_drop, 2),
-        (_reorganise, 6),
-        (_intrude, 4),
-        (_jump, 3),
-        (_ruin, 1),
-        (_fund, 2),
-        (_rise, 2),
-    )
-    _events = tuple(event for event, _ in _EVENTS)
-    _weights = tuple(weight for _, weight in _EVENTS)
+    async def _check(self, submission: Submission) -> None:
+        """It is final, its proof verifies, and each target of the policy has its tree exactly once, as we say."""
+        anchor = await self._store.find(submission.kind, submission.subject_id)
+        assert anchor is not None
+        assert anchor.progress is Progress.FINAL
+        proof = await self._proofs.of(anchor)
+        assert proof is not None
+        assert verify_inclusion(leaf(submission), proof.index, proof.size, list(proof.path), proof.anchor_root)
+        evidence = await self._store.evidence(anchor)
+        assert [each.target for each in evidence] == [site.target for site in self._sites]
+        assert anchor.location == evidence[0].proof
+        for site, each in zip(self._sites, evidence, strict=True):
+            await site.check(proof.anchor_root, each.proof)

@@ -9,25 +9,20 @@ import pytest
 from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
-from anchor.evm import web3_over_http
 from anchor.reader import EvmReader
 from anchor.submission import Submission
 from anchor.target import Policy
 from mesh.local.anvil import AnvilServer
 from tests.integration.anchor.doors import QUESTIONS, BentReader, Door, failing
-from tests.integration.anchor.world import Ground, World, batch
+from tests.integration.anchor.world import OTHER_CHAIN, World, batch, lay_other
 
-OTHER_CHAIN = 4711
 POLICY = Policy.parse("any chain polygon")
 
 
 @pytest.fixture
 async def polygon(pool: "asyncpg.Pool[Any]", chain_server: AnvilServer) -> AsyncIterator[World]:
     """The second target, on a chain of its own with another chain id."""
-    web3 = web3_over_http(chain_server.url, 10)
-    await web3.provider.make_request("anvil_setChainId", [OTHER_CHAIN])
-    await web3.provider.disconnect()
-    ground = await Ground.lay(chain_server.url, OTHER_CHAIN)
+    ground = await lay_other(chain_server.url)
     yield World(pool, ground, "polygon")
     await ground.web3.provider.disconnect()
 

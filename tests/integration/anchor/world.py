@@ -34,6 +34,7 @@ from trust.merkle import verify_inclusion
 ETHER = 10**18
 GWEI = 10**9
 POLL_SECONDS = 0.01
+OTHER_CHAIN = 4711
 
 
 @dataclass
@@ -72,6 +73,14 @@ class Ground:
         registry: Any = self.web3.eth.contract(self.chain().contract, abi=anchor_registry().abi)  # type: ignore[call-overload]
         events = registry.events.Anchored()
         return len(list(await events.get_logs(argument_filters={"root": root}, from_block=0)))
+
+
+async def lay_other(url: str) -> Ground:
+    """The same on a chain that has another id from now on."""
+    web3 = web3_over_http(url, 10)
+    await web3.provider.make_request("anvil_setChainId", [OTHER_CHAIN])
+    await web3.provider.disconnect()
+    return await Ground.lay(url, OTHER_CHAIN)
 
 
 class World:
