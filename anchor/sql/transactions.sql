@@ -78,11 +78,13 @@ WHERE x.state = 'final' AND x.block_hash IS NOT NULL
 ORDER BY x.block_number DESC LIMIT 1;
 
 -- name: insert_attempt(tree_id, target, nonce, hash, raw, max_fee, priority_fee)$
--- Keeps a signed transaction, before it is sent.
+-- Keeps a signed transaction, before it is sent. Bytes that were signed before, for a nonce that was lost and is free
+-- again, are the newest once more.
 INSERT INTO attempts (tree_id, target, number, nonce, hash, raw, max_fee, priority_fee)
 SELECT :tree_id::bigint, :target::text, coalesce(max(number), 0) + 1, :nonce::bigint, :hash::bytea, :raw::bytea,
        :max_fee::bigint, :priority_fee::bigint
-FROM attempts WHERE tree_id = :tree_id AND target = :target RETURNING number;
+FROM attempts WHERE tree_id = :tree_id AND target = :target
+ON CONFLICT (hash) DO UPDATE SET number = excluded.number, sent_at = NULL RETURNING number;
 
 -- name: mark_attempt_sent(tree_id, target, number)!
 -- The node has it.

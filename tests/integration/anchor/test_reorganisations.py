@@ -180,9 +180,13 @@ async def test_a_foreign_nonce_that_is_given_back_leaves_no_gap(bent: World) -> 
     await bent.assert_anchored_once(submissions)
 
 
-async def test_a_nonce_that_was_signed_for_and_given_up_leaves_no_gap(bent: World) -> None:
-    """It was signed for 1, then for the gap at 0, and lost that one: it takes 1 again, which nobody else pursues."""
-    bent.configure(confirmations=8, resend_after_seconds=0)
+@pytest.mark.parametrize("max_fee", [100 * GWEI, GWEI], ids=["other-fees", "same-bytes"])
+async def test_a_nonce_that_was_signed_for_and_given_up_leaves_no_gap(bent: World, max_fee: int) -> None:
+    """It was signed for 1, then for the gap at 0, and lost that one: it takes 1 again, which nobody else pursues.
+
+    At the cap the fees, and so the bytes, are those of the first time.
+    """
+    bent.configure(confirmations=8, resend_after_seconds=0, max_fee=max_fee)
     await bent.ground.rpc("evm_setAutomine", False)
     first = await bent.ground.chain().used_nonces(bent.signer.address)
     await foreign(bent, first)
@@ -197,7 +201,9 @@ async def test_a_nonce_that_was_signed_for_and_given_up_leaves_no_gap(bent: Worl
     await foreign(bent, first)
     await bent.ground.mine()
     await bent.round()
-    assert [attempt.nonce for attempt in await bent.journal.attempts(1)][2:] == [first + 1]
+    attempts = await bent.journal.attempts(1)
+    assert [attempt.nonce for attempt in attempts][-2:] == [first, first + 1]
+    assert len(attempts) == (2 if max_fee == GWEI else 3)
     await bent.ground.mine()
     await bent.reach("mined")
     await bent.ground.mine(8)
