@@ -51,6 +51,7 @@ from mesh.ledger import Ledger
 from mesh.limits import Limiter, LocalLimiter
 from mesh.paging import PageTokens
 from mesh.policy import SERVICE, USER
+from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
 from mesh.user_tokens import UserAuthenticator
 
@@ -133,6 +134,7 @@ class AdminServer:
                 checks={"PostgreSQL": lambda: database.check(pool)},
                 tracing=settings.otlp_endpoint is not None,
                 on_stop=files.close,
+                refusals=Refusals(pool, clock, new_id),
             )
         )
 

@@ -20,6 +20,7 @@ from mesh.identity import ServiceAuthenticator
 from mesh.limits import LocalLimiter
 from mesh.paging import PageTokens
 from mesh.policy import SERVICE
+from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ async def serve(settings: ServeSettings) -> None:
         checks={"PostgreSQL": lambda: check(pool)},
         tracing=settings.otlp_endpoint is not None,
         on_stop=changes.close,
+        refusals=Refusals(pool, clock, new_id),
     )
     async with pool, changes.listening():
         await Server(parts).run()

@@ -69,6 +69,7 @@ from mesh.paging import PageTokens
 from mesh.policy import FACTORY, SERVICE, USER
 from mesh.queue_service import QueueService
 from mesh.queues import Queues
+from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
 from mesh.user_tokens import UserAuthenticator
 from trust.token import Keyring
@@ -134,6 +135,7 @@ def server_parts(
         checks={"PostgreSQL": lambda: database.check(pool)},
         tracing=settings.otlp_endpoint is not None,
         on_stop=on_stop,
+        refusals=Refusals(pool, clock, new_id),
     )
 
 

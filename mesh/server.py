@@ -22,11 +22,13 @@ from mesh.interceptors.audit import AuditStep
 from mesh.interceptors.deadline import DeadlineStep
 from mesh.interceptors.errors import ErrorsStep
 from mesh.interceptors.limits import LimitsStep
+from mesh.interceptors.refusals import RefusalStep
 from mesh.interceptors.step import Context, Handler, Step, compose
 from mesh.interceptors.telemetry import Handlers, TelemetryStep
 from mesh.interceptors.validation import ValidationStep
 from mesh.limits import Limiter
 from mesh.policy import Policy, policies
+from mesh.refusals import Refusals
 
 log = structlog.get_logger()
 Raw = Callable[[bytes, Context], Awaitable[bytes]]
@@ -43,6 +45,7 @@ class ServerParts:
     `contracts` are the `_pb2` modules whose services it serves; `register` are pairs of a generated
     `add_…Servicer_to_server` and its servicer; `on_stop` is awaited when draining begins, so that streams end.
     `raw` stands in for a servicer's unary method: it takes and gives bytes, and holds requests against the contract.
+    `refusals` keeps what is refused of audited methods; without it nothing does.
     """
 
     settings: ServerSettings
@@ -54,6 +57,7 @@ class ServerParts:
     tracing: bool = False
     on_stop: Callable[[], None] = lambda: None
     raw: Mapping[str, Raw] = field(default_factory=dict)
+    refusals: Refusals | None = None
 
 
 class _Registrar:
@@ -75,6 +79,7 @@ def steps(parts: ServerParts, rules: Mapping[str, Policy], telemetry: TelemetryS
     return [
         telemetry,
         ErrorsStep(rules),
+        RefusalStep(rules, parts.refusals),
         DeadlineStep(rules, default_seconds=UNARY_SECONDS),
         AccessStep(rules, parts.authenticators),
         LimitsStep(rules, parts.limiter),

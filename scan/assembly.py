@@ -17,6 +17,7 @@ from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
 from mesh.policy import FACTORY, SERVICE
 from mesh.presence import Presence
+from mesh.refusals import Refusals
 from mesh.server import Raw, Server, ServerParts
 from scan.caller import Callers
 from scan.card import Cards
@@ -99,6 +100,7 @@ def server_parts(
     *,
     raw: Mapping[str, Raw],
     on_stop: Callable[[], None],
+    refusals: Refusals,
 ) -> ServerParts:
     """What the server is made of."""
     return ServerParts(
@@ -110,6 +112,7 @@ def server_parts(
         tracing=settings.otlp_endpoint is not None,
         on_stop=on_stop,
         raw=raw,
+        refusals=refusals,
     )
 
 
@@ -166,5 +169,6 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             authenticators(settings, store, clock),
             raw={METHOD: VerifyCall(service, verifier, counters, callers)},
             on_stop=on_stop,
+            refusals=Refusals(pool, clock, new_id),
         )
         await Server(parts).run()

@@ -1,1 +1,4 @@
-"""The steps around every call, outermost first: telemetry, errors, deadline, access, limits, validation, audit."""
+"""The steps around every call, outermost first.
+
+Telemetry, errors, refusals, deadline, access, limits, validation, audit.
+"""

@@ -34,16 +34,17 @@ class AccessStep(Step):
     @asynccontextmanager
     async def around(self, policy: Policy, request: Any, context: Context) -> AsyncIterator[Any]:
         """Raises CredentialsMissing, CredentialsInvalid, AccessDenied."""
-        metadata = metadata_of(context)
+        audience, principal = await self._proved(policy, metadata_of(context))
+        set_caller(principal)  # before the door is shut: a refusal names whom it refused
+        self._admit(policy, audience, principal)
+        yield request
+
+    async def _proved(self, policy: Policy, metadata: Mapping[str, str]) -> tuple[int, Principal]:
         for audience, authenticator in self._authenticators.items():
             principal = await authenticator.authenticate(metadata)
             if principal is not None:
-                self._admit(policy, audience, principal)
-                break
-        else:
-            raise CredentialsMissing(expected=" or ".join(EXPECTED[a] for a in sorted(policy.audiences)))
-        set_caller(principal)
-        yield request
+                return audience, principal
+        raise CredentialsMissing(expected=" or ".join(EXPECTED[a] for a in sorted(policy.audiences)))
 
     def _admit(self, policy: Policy, audience: int, principal: Principal) -> None:
         peer_unknown = audience == audiences.SERVICE and principal.id not in policy.peers

@@ -337,3 +337,14 @@ async def test_an_export_that_is_left_holds_nothing_open(kept: Kept, auditor: Pe
                 if not await owner.fetchval(query):
                     break
             assert (await page(auditor, size=1)).entries
+
+
+async def test_a_refusal_is_chained_and_found_by_its_result(door: Door, kept: Kept, admin: Person) -> None:
+    auditor = await door.add(admin, access_pb2.ROLE_AUDITOR)
+    assert await refused(auditor.call("DisableUser", user_id=admin.user_id)) == "ACCESS_DENIED"
+    async with as_service(kept.database, "admin") as own:
+        await kept.collect(own)
+    (entry,) = await every(auditor, actor=f"user:{auditor.user_id}", result="ACCESS_DENIED")
+    assert (entry.method, entry.detail) == ("/voketag.admin.v1.UserService/DisableUser", "{}")
+    assert (entry.resource, entry.actor_role) == (f"user/{admin.user_id}", "auditor")
+    assert entry not in await every(auditor, actor=f"user:{auditor.user_id}", result="OK")

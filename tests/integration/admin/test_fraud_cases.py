@@ -118,7 +118,7 @@ async def test_a_case_is_given_to_somebody_who_works_here(desk: Desk, support: P
     taken = await ask(support, "UpdateFraudReport", case_id=case_id, assignee_id="")
     assert taken.report.assignee_id == ""
     async with connected(desk.database.owner_dsn) as owner:
-        query = "SELECT detail->'assignee_id' FROM admin.audit WHERE resource = $1 ORDER BY audit_id"
+        query = "SELECT detail->'assignee_id' FROM admin.audit WHERE result = 'OK' AND resource = $1 ORDER BY audit_id"
         found = [row[0] for row in await owner.fetch(query, f"fraud_case/{case_id}")]
     assert [json.loads(detail) for detail in found] == [
         {"before": None, "after": support.user_id},

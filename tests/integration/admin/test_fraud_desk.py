@@ -123,7 +123,10 @@ async def test_what_the_desk_rules_is_scanned_so_and_audited(
     await until(stub, batch.tokens[0], GENUINE)
     assert await refused(desk.admin, method, **of, note="back", lift=True) == "RULING_NOT_FOUND"
     async with connected(desk.database.owner_dsn) as owner:
-        query = "SELECT actor_kind, actor_id, method, detail->>'note' FROM {}.audit WHERE resource = $1 ORDER BY at"
+        query = (
+            "SELECT actor_kind, actor_id, method, detail->>'note' FROM {}.audit"
+            " WHERE result = 'OK' AND resource = $1 ORDER BY at"
+        )
         here = await owner.fetch(query.format("admin"), subject)
         there = await owner.fetch(query.format("scan"), subject)
     name = f"/voketag.admin.v1.FraudService/{method}"

@@ -81,8 +81,10 @@ async def test_a_poison_job_is_held_inspected_retried_and_its_history_goes_on(de
     gone = await desk.refused("GetJob", job_id=held.job_id)
     assert reason_of(gone) == "JOB_NOT_FOUND"
     async with desk.ground.owner() as owner:
-        said = await owner.fetch("SELECT * FROM audit WHERE resource = $1", f"job/{held.job_id}")
-        theirs = await owner.fetch("SELECT * FROM factory.audit WHERE resource = $1", f"job/{held.job_id}")
+        said = await owner.fetch("SELECT * FROM audit WHERE result = 'OK' AND resource = $1", f"job/{held.job_id}")
+        theirs = await owner.fetch(
+            "SELECT * FROM factory.audit WHERE result = 'OK' AND resource = $1", f"job/{held.job_id}"
+        )
     assert [(row["actor_id"], json.loads(row["detail"])["action"]) for row in said] == [
         (desk.admin.user_id, "RETRY"),
         (desk.admin.user_id, "RETRY"),
@@ -340,7 +342,7 @@ async def test_admin_s_own_queue_is_one_of_them(desk: Desk) -> None:
         assert (await desk.call("PauseQueue", queue="admin.own", request_id=request_id)).queue == paused
         names = [queue.name for queue in (await desk.call("ListQueues")).queues]
         assert (names[:1], QUEUE in names) == (["admin.own"], True)
-        said = await owner.fetch("SELECT * FROM audit WHERE resource = 'queue/admin.own'")
+        said = await owner.fetch("SELECT * FROM audit WHERE result = 'OK' AND resource = 'queue/admin.own'")
     assert [(row["method"].rpartition("/")[2], row["actor_id"]) for row in said] == [("PauseQueue", desk.admin.user_id)]
 
 

@@ -23,12 +23,13 @@ from anchor.reader import EvmReader
 from anchor.service import AnchorService
 from anchor.watch import Watch
 from mesh.client import channel, peer
-from mesh.clock import SystemClock
+from mesh.clock import SystemClock, new_id
 from mesh.config import ServerSettings
 from mesh.identity import ServiceAuthenticator, ServiceTokens
 from mesh.limits import LocalLimiter
 from mesh.paging import PageTokens
 from mesh.policy import SERVICE
+from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
 from tests.integration.anchor.world import World
 from tests.servers import free_port
@@ -93,6 +94,7 @@ class Door:
             authenticators={SERVICE: ServiceAuthenticator(json.dumps({"keys": documents}), "anchor", CLOCK)},
             limiter=LocalLimiter(CLOCK),
             on_stop=self.changes.close,
+            refusals=Refusals(self.world.pool, CLOCK, new_id),
         )
         return Server(parts)
 

@@ -94,7 +94,7 @@ async def test_same_request_gives_the_same_account_and_key(ground: Ground, door:
         dump = await owner.fetch("SELECT to_jsonb(k)::text AS row FROM api_keys k UNION SELECT detail::text FROM audit")
         assert not [row for row in dump if secret in row["row"]]
         resource = f"api_key/{issued.api_key.key_id}"
-        audits = await owner.fetch("SELECT * FROM audit WHERE resource = $1", resource)
+        audits = await owner.fetch("SELECT * FROM audit WHERE result = 'OK' AND resource = $1", resource)
         assert len(audits) == 1
         assert audits[0]["actor_kind"] == "service"
         assert audits[0]["actor_id"] == "admin"

@@ -39,7 +39,9 @@ async def test_small_batch_comes_back_whole_and_again_the_same(ground: Ground, c
         jobs = await owner.fetch("SELECT payload FROM pgqueuer WHERE entrypoint = 'batch.build'")
         batch_id = asyncpg.pgproto.pgproto.UUID(first.batch.batch_id)
         assert [job["payload"][16:] for job in jobs].count(batch_id.bytes) == 1
-        audits = await owner.fetch("SELECT * FROM audit WHERE resource = $1", f"batch/{first.batch.batch_id}")
+        audits = await owner.fetch(
+            "SELECT * FROM audit WHERE result = 'OK' AND resource = $1", f"batch/{first.batch.batch_id}"
+        )
         assert len(audits) == 1
         assert (audits[0]["actor_kind"], audits[0]["actor_id"]) == ("factory", str(customer.factory_id))
         assert str(audits[0]["request_id"]) == order["request_id"]
@@ -158,7 +160,9 @@ async def test_cancelled_batch_stays_cancelled(ground: Ground, customer: Custome
     assert error.value.code() is grpc.StatusCode.FAILED_PRECONDITION
     assert reason_of(error.value) == "BATCH_STATE_CONFLICT"
     async with ground.owner() as owner:
-        audits = await owner.fetch("SELECT detail FROM audit WHERE resource = $1", f"batch/{batch_id}")
+        audits = await owner.fetch(
+            "SELECT detail FROM audit WHERE result = 'OK' AND resource = $1", f"batch/{batch_id}"
+        )
         assert [audit_detail(row)["state"] for row in audits] == ["PENDING", audit.change("PENDING", "CANCELLED")]
 
 

@@ -41,7 +41,9 @@ def mask(*paths: str) -> dict[str, list[str]]:
 async def audits(ground: Ground, resource: str) -> list[tuple[str, dict[str, Any]]]:
     """The method and the detail of each audit row of a resource, oldest first."""
     async with ground.owner() as owner:
-        found = await owner.fetch("SELECT * FROM audit WHERE resource = $1 ORDER BY audit_id", resource)
+        found = await owner.fetch(
+            "SELECT * FROM audit WHERE result = 'OK' AND resource = $1 ORDER BY audit_id", resource
+        )
     return [(row["method"].rpartition("/")[2], audit_detail(row)) for row in found]
 
 

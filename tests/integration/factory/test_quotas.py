@@ -81,7 +81,12 @@ async def test_refused_order_leaves_nothing(ground: Ground, buyer: Customer) -> 
         for table in ("batches", "usage"):
             assert await owner.fetchval(f"SELECT count(*) FROM {table} WHERE factory_id = $1", buyer.factory_id) == 0
         caller = f"factory:{buyer.factory_id}"
-        assert await owner.fetchval("SELECT count(*) FROM audit WHERE actor_id = $1", str(buyer.factory_id)) == 0
+        assert (
+            await owner.fetchval(
+                "SELECT count(*) FROM audit WHERE result = 'OK' AND actor_id = $1", str(buyer.factory_id)
+            )
+            == 0
+        )
         assert await owner.fetchval("SELECT count(*) FROM idempotency WHERE caller = $1", caller) == 0
 
 
@@ -209,7 +214,9 @@ async def test_quota_is_set_once_and_said_by_whom(ground: Ground, gate: Door, bu
     assert (await set_quota(gate, buyer)).products_a_day == 100
     await buyer.order(93)
     async with ground.owner() as owner:
-        query = "SELECT * FROM audit WHERE resource = $1 AND method LIKE '%SetQuota' ORDER BY audit_id"
+        query = (
+            "SELECT * FROM audit WHERE result = 'OK' AND resource = $1 AND method LIKE '%SetQuota' ORDER BY audit_id"
+        )
         found = await owner.fetch(query, f"factory/{buyer.factory_id}")
     assert [audit_detail(row)["products_a_day"] for row in found] == [
         audit.change(*each) for each in ((None, 7), (7, 3), (3, None))

@@ -57,7 +57,7 @@ async def test_endpoint_is_registered_once_and_no_secret_is_at_rest(ground: Grou
         )
         assert not [row for row in rows if created.secret.removeprefix("whsec_") in row["row"]]
         audits = await owner.fetch(
-            "SELECT * FROM audit WHERE resource = $1", f"endpoint/{created.endpoint.endpoint_id}"
+            "SELECT * FROM audit WHERE result = 'OK' AND resource = $1", f"endpoint/{created.endpoint.endpoint_id}"
         )
     assert [audit_detail(row)["url"] for row in audits] == [URL]
 

@@ -94,7 +94,7 @@ async def test_reports_weigh_and_a_confirmed_one_makes_a_likely_copy(
     assert again.case.state == DISMISSED, "a repeat changes nothing, and tells the case as it is"
     async with connected(database.owner_dsn) as owner:
         state = "detail->'state'->>'before', detail->'state'->>'after'"
-        query = f"SELECT actor_id, {state} FROM scan.audit WHERE resource = $1 AND method LIKE $2"
+        query = f"SELECT actor_id, {state} FROM scan.audit WHERE result = 'OK' AND resource = $1 AND method LIKE $2"
         found = await owner.fetch(f"{query} ORDER BY audit_id", f"fraud_case/{case_id}", "%SetReportState")
     assert [tuple(row) for row in found] == [("admin", "OPEN", "CONFIRMED"), ("admin", "CONFIRMED", "DISMISSED")]
 
