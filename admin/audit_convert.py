@@ -1,15 +1,12 @@
 """Protobuf ↔ dataclass, for the audit log."""
 
-from datetime import UTC, datetime
 from typing import Any
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.admin.v1 import audit_pb2 as pb
 
 from admin.audit import Filter, Numbered, Proved
 from admin.convert import timestamp
-from mesh.error import FieldViolation
-from mesh.errors import ValidationFailed
+from mesh.moments import moment_in
 
 
 def wanted(given: pb.AuditFilter) -> Filter:
@@ -22,8 +19,8 @@ def wanted(given: pb.AuditFilter) -> Filter:
         resource=given.resource or None,
         source=given.service or None,
         result=given.result or None,
-        from_time=_time("from_time", given.from_time) if given.HasField("from_time") else None,
-        to_time=_time("to_time", given.to_time) if given.HasField("to_time") else None,
+        from_time=moment_in(given, "from_time", within="filter."),
+        to_time=moment_in(given, "to_time", within="filter."),
     )
 
 
@@ -53,12 +50,3 @@ def proof_message(proved: Proved) -> pb.GetAuditInclusionProofResponse:
         path=proved.path,
         checkpoint=proved.note.decode(),
     )
-
-
-def _time(field: str, time: Timestamp) -> datetime:
-    # The contract cannot say this: its checker takes a time apart before it looks at any rule.
-    try:
-        return time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        violation = FieldViolation(f"filter.{field}", "timestamp.valid", "is no time between the years 1 and 9999")
-        raise ValidationFailed(violations=(violation,), summary=f"{field}: {violation.description}") from None

@@ -1,7 +1,6 @@
 """Protobuf ↔ dataclass, of figures."""
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +12,6 @@ from admin import figures
 from admin.convert import timestamp
 from admin.counting import DAY, HOUR, RISKS
 from admin.figures import Batches, Told, Windows, all_windows, total
-from mesh.errors import ValidationFailed
 
 PARTS: Mapping[int, str] = {
     pb.METRIC_SCANS: figures.SCANS,
@@ -33,14 +31,6 @@ def parts(request: pb.GetAnalyticsRequest) -> frozenset[str]:
 def grain(request: pb.GetAnalyticsRequest) -> str:
     """How long the spans are."""
     return HOUR if request.granularity == pb.GRANULARITY_HOUR else DAY
-
-
-def moment(message: Timestamp) -> datetime:
-    """A moment. Raises ValidationFailed when it has a fraction of a second that is none."""
-    try:
-        return message.ToDatetime(UTC)
-    except ValueError as error:
-        raise ValidationFailed(summary=str(error)) from None
 
 
 def dashboard_message(told: Told) -> pb.GetDashboardResponse:

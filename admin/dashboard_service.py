@@ -9,6 +9,7 @@ from admin import dashboard_convert as convert
 from admin.convert import factory_id
 from admin.figures import Figures, scope
 from mesh.identity import caller
+from mesh.moments import moment
 
 
 class DashboardService(dashboard_pb2_grpc.DashboardServiceServicer):
@@ -27,8 +28,8 @@ class DashboardService(dashboard_pb2_grpc.DashboardServiceServicer):
         told = await self._figures.analytics(
             scope(caller(), factory_id(request.factory_id)),
             convert.grain(request),
-            convert.moment(request.from_time),
-            convert.moment(request.to_time),
+            moment("from_time", request.from_time),
+            moment("to_time", request.to_time),
             parts=convert.parts(request),
         )
         return convert.analytics_message(told)

@@ -1,15 +1,14 @@
 """Protobuf ↔ dataclass, of exports and files."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.admin.v1 import export_pb2 as pb
 
 from admin.convert import factory_id, timestamp
 from admin.export_orders import Order
 from admin.exports import ExportKind, Wanted
 from admin.files import Link
+from mesh.moments import moment_in
 from mesh.tables import TableFormat
 
 if TYPE_CHECKING:
@@ -17,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def wanted(request: "Request") -> Wanted:
-    """Which table; CSV unless said otherwise."""
+    """Which table; CSV unless said otherwise. Raises ValidationFailed."""
     kind = request.kind.upper() if isinstance(request.kind, str) else pb.ExportKind.Name(request.kind)
     return Wanted(
         ExportKind(kind.removeprefix("EXPORT_KIND_")),
         TableFormat(pb.ExportFormat.Name(request.format or pb.EXPORT_FORMAT_CSV).removeprefix("EXPORT_FORMAT_")),
-        _moment(request.from_time) if request.HasField("from_time") else None,
-        _moment(request.to_time) if request.HasField("to_time") else None,
+        moment_in(request, "from_time"),
+        moment_in(request, "to_time"),
         factory_id(request.factory_id),
     )
 
@@ -52,7 +51,3 @@ def link_message(link: Link) -> pb.FileLink:
     return pb.FileLink(
         link=link.path, expire_time=timestamp(link.expires_at), size=link.file.size, sha256=link.file.sha256
     )
-
-
-def _moment(message: Timestamp) -> datetime:
-    return message.ToDatetime(UTC)

@@ -1,7 +1,7 @@
 """Protobuf ↔ dataclass, for the fraud desk."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from admin.fraud_cases import Wanted as WantedCases
 from admin.rulings import Ruling
 from admin.suspicious import ScanRecord, Wanted
 from admin.timeline import Entry
+from mesh.moments import moment_in
 
 SUBJECTS = {
     ("BLOCK", "product"): "block_product_id",
@@ -31,13 +32,8 @@ def uuid(text: str) -> UUID | None:
     return UUID(text) if text else None
 
 
-def moment(holder: Any, field: str) -> datetime | None:
-    """A moment, or none."""
-    return getattr(holder, field).ToDatetime(UTC) if holder.HasField(field) else None
-
-
 def wanted(request: pb.ListSuspiciousScansRequest) -> Wanted:
-    """Which scans to list."""
+    """Which scans to list. Raises ValidationFailed."""
     return Wanted(
         risk_min=request.risk_min if request.HasField("risk_min") else None,
         risk_max=request.risk_max if request.HasField("risk_max") else None,
@@ -45,8 +41,8 @@ def wanted(request: pb.ListSuspiciousScansRequest) -> Wanted:
         verdict=request.verdict or None,
         product_id=uuid(request.product_id),
         factory_id=uuid(request.factory_id),
-        since=moment(request, "since"),
-        until=moment(request, "until"),
+        since=moment_in(request, "since"),
+        until=moment_in(request, "until"),
     )
 
 

@@ -1,9 +1,7 @@
 """Anchor's Protobuf messages from and to its dataclasses."""
 
-from datetime import UTC, datetime
 from uuid import UUID
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2 as pb
 
 from anchor.evidence import Evidence, Place
@@ -12,8 +10,7 @@ from anchor.listing import Filter
 from anchor.registration import Registration, Signed
 from anchor.status import Backlog, ChainAccount, Status, View
 from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission
-from mesh.error import FieldViolation
-from mesh.errors import ValidationFailed
+from mesh.moments import moment_in
 from trust.canonical import SubjectKind
 
 
@@ -34,19 +31,10 @@ def to_filter(request: pb.ListAnchorsRequest) -> Filter:
     """Which anchors a request wants. Raises ValidationFailed."""
     return Filter(
         progress=Progress(request.state) if request.state else None,
-        from_time=_to_time("from_time", request.from_time) if request.HasField("from_time") else None,
-        to_time=_to_time("to_time", request.to_time) if request.HasField("to_time") else None,
+        from_time=moment_in(request, "from_time"),
+        to_time=moment_in(request, "to_time"),
         batch_ids=tuple(map(UUID, request.batch_ids)) or None,
     )
-
-
-def _to_time(field: str, time: Timestamp) -> datetime:
-    # The contract cannot say this: its checker takes a time apart before it looks at any rule.
-    try:
-        return time.ToDatetime(UTC)
-    except (ValueError, OverflowError):
-        violation = FieldViolation(field, "timestamp.valid", "is no time between the years 1 and 9999")
-        raise ValidationFailed(violations=(violation,), summary=f"{field}: {violation.description}") from None
 
 
 def to_proof(proof: pb.AnchorProof) -> Proof:

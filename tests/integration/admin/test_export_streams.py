@@ -168,6 +168,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "an end before the beginning": {"from_time": Timestamp(seconds=2), "to_time": Timestamp(seconds=1)},
     "an empty range": {"from_time": Timestamp(seconds=1), "to_time": Timestamp(seconds=1)},
     "a time that is none": {"from_time": Timestamp(seconds=2**60)},
+    "nanoseconds that are none": {"to_time": Timestamp(seconds=1, nanos=-1)},
 }
 
 

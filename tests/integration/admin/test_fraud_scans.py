@@ -196,6 +196,8 @@ async def test_what_a_list_cannot_be_asked_for(auditor: Person) -> None:
         {"page_size": 201},
         {"page_size": -1},
         {"page_token": "x" * 501},
+        {"since": Timestamp(seconds=1, nanos=-1)},
+        {"until": Timestamp(seconds=2**62)},
     ]
     for fields in wrong:
         assert await refused(auditor, "ListSuspiciousScans", **fields) == "VALIDATION_FAILED", fields
