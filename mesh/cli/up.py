@@ -5,6 +5,8 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from select import select
 
 import click
 from rich.table import Table
@@ -82,10 +84,11 @@ def down() -> None:
     if pid is None:
         console.print("No mesh runs here.")
         return
-    os.kill(pid, signal.SIGTERM)
-    with console.status(f"Stopping the mesh (pid {pid})"):
-        while StateDirectory(home()).holder() == pid:
-            time.sleep(0.05)
+    with suppress(ProcessLookupError):  # it ended by itself
+        process = os.pidfd_open(pid)
+        signal.pidfd_send_signal(process, signal.SIGTERM)
+        with console.status(f"Stopping the mesh (pid {pid})"):
+            select([process], [], [])  # readable once it has ended (pidfd_open(2))
     console.print("Stopped; everything is kept for the next start.")
 
 
