@@ -37,9 +37,8 @@ class ProductList(NamedTuple):
 def together(days: Iterable[ProductList], most: int) -> tuple[Sequence[ProductScans], int]:
     """The products with most scans on all days together, and how many another one may have at most."""
     scans: dict[bytes, int] = {}
-    above: dict[
-        bytes, int
-    ] = {}  # what is sure of the lists that it is on, beyond what is possible on those that it is not
+    # What is sure by the lists that a product is on, less what is possible on each of them for one that is not.
+    above: dict[bytes, int] = {}
     bound = 0
     for day in days:
         entries = list(ENTRY.iter_unpack(day.listed))
