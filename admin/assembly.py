@@ -115,7 +115,7 @@ class AdminServer:
                     *self.jobs.contracts,
                 ],
                 register=[
-                    (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users, links)),
+                    (user_pb2_grpc.add_UserServiceServicer_to_server, UserService(users, links, factors)),
                     (auth_pb2_grpc.add_AuthServiceServicer_to_server, auth),
                     (
                         dashboard_pb2_grpc.add_DashboardServiceServicer_to_server,

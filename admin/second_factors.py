@@ -9,10 +9,20 @@ from urllib.parse import quote
 from uuid import UUID
 
 from admin.store import Store
-from mesh import audit
+from admin.users import ACTIVE, authorise
+from mesh import audit, idempotency
 from mesh.clock import Clock
 from mesh.database import Connection
-from mesh.errors import LoginRefused, SecondFactorConflict, SecondFactorRequired
+from mesh.errors import (
+    LoginRefused,
+    OwnRights,
+    SecondFactorConflict,
+    SecondFactorRequired,
+    UserNotFound,
+    UserStateConflict,
+)
+from mesh.idempotency import RequestKey
+from mesh.identity import Principal
 
 STEP_SECONDS, DIGITS, SKEW_STEPS = 30, 6, 1
 SECRET_BYTES, NONCE_BYTES = 20, 16
@@ -80,6 +90,30 @@ class SecondFactors:
             await self._store.sql.drop_factor(connection, user_id=user_id)
             await _record(connection, user_id, "on", "off")
 
+    async def take_away(self, actor: Principal, request: RequestKey, user_id: UUID) -> None:
+        """Removes the factor of an active person who lost it, without a code, and ends their sessions.
+
+        Raises UserNotFound, UserStateConflict, OwnRights, SecondFactorConflict, AccessDenied, RequestIdReused.
+        """
+        if str(user_id) == actor.id:
+            raise OwnRights
+        async with self._store.transaction() as connection:
+            await authorise(connection, self._store, actor)
+            user = await self._store.sql.select_user(connection, user_id=user_id)
+            if user is None:
+                raise UserNotFound(user_id=user_id)
+            if await idempotency.claim(connection, request, user_id) is not None:
+                return
+            if user["state"] != ACTIVE:
+                raise UserStateConflict(state=user["state"])
+            # Held from here on: a login that has it now is ended below, and one that waits for it needs no code.
+            row = await self._store.sql.lock_factor(connection, user_id=user_id)
+            if row is None or not row["confirmed"]:
+                raise SecondFactorConflict(state="no")
+            await self._store.sql.drop_factor(connection, user_id=user_id)
+            await self._store.sql.end_sessions(connection, user_id=user_id, now=self._clock.now())
+            await _record(connection, user_id, "on", "off", request.request_id)
+
     async def check(self, connection: Connection, user_id: UUID, code: str) -> None:
         """Uses a code up, where one is needed. Raises SecondFactorRequired without one, LoginRefused at a wrong one."""
         row = await self._store.sql.lock_factor(connection, user_id=user_id)
@@ -106,6 +140,8 @@ class SecondFactors:
         return hmac.digest(self._root, b"voketag/second-factor/v1" + nonce, "sha256")[:SECRET_BYTES]
 
 
-async def _record(connection: Connection, user_id: UUID, before: str, after: str) -> None:
+async def _record(
+    connection: Connection, user_id: UUID, before: str, after: str, request_id: UUID | None = None
+) -> None:
     detail = {"second_factor": audit.change(before, after)}
-    await audit.record(connection, resource=f"user/{user_id}", request_id=None, detail=detail)
+    await audit.record(connection, resource=f"user/{user_id}", request_id=request_id, detail=detail)

@@ -8,6 +8,7 @@ from voketag.admin.v1 import user_pb2_grpc
 
 from admin import convert
 from admin.oidc_links import OidcLinks
+from admin.second_factors import SecondFactors
 from admin.users import ACTIVE, DELETED, DISABLED, Users
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
@@ -19,9 +20,10 @@ _SERVICE = "/voketag.admin.v1.UserService/"
 class UserService(user_pb2_grpc.UserServiceServicer):
     """See proto/voketag/admin/v1/user.proto."""
 
-    def __init__(self, users: Users, links: OidcLinks) -> None:
+    def __init__(self, users: Users, links: OidcLinks, factors: SecondFactors) -> None:
         self._users = users
         self._links = links
+        self._factors = factors
 
     async def CreateUser(self, request: pb.CreateUserRequest, context: Any) -> pb.CreateUserResponse:
         """Adds a person."""
@@ -72,6 +74,14 @@ class UserService(user_pb2_grpc.UserServiceServicer):
         key = RequestKey.of(f"{_SERVICE}SendPasswordReset", request.request_id, request)
         await self._users.send_reset(caller(), key, UUID(request.user_id))
         return pb.SendPasswordResetResponse()
+
+    async def RemoveUserSecondFactor(
+        self, request: pb.RemoveUserSecondFactorRequest, context: Any
+    ) -> pb.RemoveUserSecondFactorResponse:
+        """Takes away what a person lost."""
+        key = RequestKey.of(f"{_SERVICE}RemoveUserSecondFactor", request.request_id, request)
+        await self._factors.take_away(caller(), key, UUID(request.user_id))
+        return pb.RemoveUserSecondFactorResponse()
 
     async def ListOidcLinks(self, request: pb.ListOidcLinksRequest, context: Any) -> pb.ListOidcLinksResponse:
         """By which providers a person may log in."""

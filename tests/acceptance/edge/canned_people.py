@@ -45,6 +45,12 @@ class People(user_pb2_grpc.UserServiceServicer, auth_pb2_grpc.AuthServiceService
         self.seen(context)
         return user_pb2.SendPasswordResetResponse()
 
+    async def RemoveUserSecondFactor(
+        self, request: user_pb2.RemoveUserSecondFactorRequest, context: Context
+    ) -> user_pb2.RemoveUserSecondFactorResponse:
+        self.seen(context)
+        return user_pb2.RemoveUserSecondFactorResponse()
+
     async def Login(self, request: auth_pb2.LoginRequest, context: Context) -> auth_pb2.LoginResponse:
         self.seen(context)
         return auth_pb2.LoginResponse(tokens=TOKENS, user=SOMEBODY)

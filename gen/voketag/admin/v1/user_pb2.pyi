@@ -502,6 +502,49 @@ class SendPasswordResetResponse(_message.Message):
 Global___SendPasswordResetResponse: _TypeAlias = SendPasswordResetResponse  # noqa: Y015
 
 @_typing.final
+class RemoveUserSecondFactorRequest(_message.Message):
+    """Who lost theirs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    user_id: _builtins.str
+    """The person."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveUserSecondFactorRequest: _TypeAlias = RemoveUserSecondFactorRequest  # noqa: Y015
+
+@_typing.final
+class RemoveUserSecondFactorResponse(_message.Message):
+    """There is no second factor now, and every session has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveUserSecondFactorResponse: _TypeAlias = RemoveUserSecondFactorResponse  # noqa: Y015
+
+@_typing.final
 class OidcLink(_message.Message):
     """By whom a person may log in."""
 

@@ -71,6 +71,11 @@ class UserServiceStub:
                 request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.SerializeToString,
                 response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.FromString,
                 _registered_method=True)
+        self.RemoveUserSecondFactor = channel.unary_unary(
+                '/voketag.admin.v1.UserService/RemoveUserSecondFactor',
+                request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorResponse.FromString,
+                _registered_method=True)
         self.ListOidcLinks = channel.unary_unary(
                 '/voketag.admin.v1.UserService/ListOidcLinks',
                 request_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.ListOidcLinksRequest.SerializeToString,
@@ -159,6 +164,18 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RemoveUserSecondFactor(self, request, context):
+        """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
+        ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
+        of it.
+
+        Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
+        REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListOidcLinks(self, request, context):
         """ListOidcLinks lists by which providers a person may log in, and as whom.
 
@@ -226,6 +243,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.SendPasswordReset,
                     request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.FromString,
                     response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.SerializeToString,
+            ),
+            'RemoveUserSecondFactor': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveUserSecondFactor,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorResponse.SerializeToString,
             ),
             'ListOidcLinks': grpc.unary_unary_rpc_method_handler(
                     servicer.ListOidcLinks,
@@ -434,6 +456,33 @@ class UserService:
             '/voketag.admin.v1.UserService/SendPasswordReset',
             voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetRequest.SerializeToString,
             voketag_dot_admin_dot_v1_dot_user__pb2.SendPasswordResetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveUserSecondFactor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.UserService/RemoveUserSecondFactor',
+            voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_user__pb2.RemoveUserSecondFactorResponse.FromString,
             options,
             channel_credentials,
             insecure,

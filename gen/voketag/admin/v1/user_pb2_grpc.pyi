@@ -73,6 +73,14 @@ class UserServiceStub:
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
+    RemoveUserSecondFactor: _grpc.UnaryUnaryMultiCallable[_user_pb2.RemoveUserSecondFactorRequest, _user_pb2.RemoveUserSecondFactorResponse]
+    """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
+    ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
+    of it.
+
+    Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
+    REQUEST_ID_REUSED.
+    """
     ListOidcLinks: _grpc.UnaryUnaryMultiCallable[_user_pb2.ListOidcLinksRequest, _user_pb2.ListOidcLinksResponse]
     """ListOidcLinks lists by which providers a person may log in, and as whom.
 
@@ -136,6 +144,14 @@ class UserServiceAsyncStub(UserServiceStub):
     """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
+    RemoveUserSecondFactor: _aio.UnaryUnaryMultiCallable[_user_pb2.RemoveUserSecondFactorRequest, _user_pb2.RemoveUserSecondFactorResponse]  # type: ignore[assignment]
+    """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
+    ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
+    of it.
+
+    Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
+    REQUEST_ID_REUSED.
     """
     ListOidcLinks: _aio.UnaryUnaryMultiCallable[_user_pb2.ListOidcLinksRequest, _user_pb2.ListOidcLinksResponse]  # type: ignore[assignment]
     """ListOidcLinks lists by which providers a person may log in, and as whom.
@@ -239,6 +255,20 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """SendPasswordReset sends a person a link to choose a password, good for 30 minutes and once.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+
+    @_abc_1.abstractmethod
+    def RemoveUserSecondFactor(
+        self,
+        request: _user_pb2.RemoveUserSecondFactorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.RemoveUserSecondFactorResponse, _abc.Awaitable[_user_pb2.RemoveUserSecondFactorResponse]]:
+        """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
+        ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
+        of it.
+
+        Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
+        REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
