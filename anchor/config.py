@@ -15,6 +15,7 @@ URLS = TypeAdapter(dict[str, str])
 class ServeSettings(ServerSettings, DatabaseSettings, IdentitySettings, LogSettings):
     """The gRPC server. It holds no chain key, and reads the chain only for those who ask what stands there now."""
 
+    user_jwks: str = Field(description="public keys that people's access tokens are signed under, as a JWKS document")
     chain_read_url: SecretStr | None = Field(
         default=None, description="JSON-RPC over HTTP, to read the target `chain` from alone; may hold a provider's key"
     )

@@ -19,9 +19,10 @@ from mesh.database import check, connect
 from mesh.identity import ServiceAuthenticator
 from mesh.limits import LocalLimiter
 from mesh.paging import PageTokens
-from mesh.policy import SERVICE
+from mesh.policy import SERVICE, USER
 from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
+from mesh.user_tokens import UserAuthenticator
 
 if TYPE_CHECKING:
     from anchor.reader import EvmReader
@@ -44,7 +45,10 @@ async def serve(settings: ServeSettings) -> None:
         settings=settings,
         contracts=[anchor_pb2],
         register=[(anchor_pb2_grpc.add_AnchorServiceServicer_to_server, service)],
-        authenticators={SERVICE: ServiceAuthenticator(settings.jwks, "anchor", clock)},
+        authenticators={
+            USER: UserAuthenticator(settings.user_jwks, clock),
+            SERVICE: ServiceAuthenticator(settings.jwks, "anchor", clock),
+        },
         limiter=LocalLimiter(clock),
         checks={"PostgreSQL": lambda: check(pool)},
         tracing=settings.otlp_endpoint is not None,

@@ -77,6 +77,7 @@ async def server(database: Database, folder: Path) -> AsyncIterator["AnchorServi
         "LISTEN_PORT": str(port),
         "SERVICE_KEY_FILE": str(held.identity("anchor")),
         "JWKS_FILE": str(held.jwks),
+        "USER_JWKS_FILE": str(held.user_jwks),
         "LOG_LEVEL": "error",
     }
     tokens = ServiceTokens("factory", held.identity("factory").read_text(), SystemClock())

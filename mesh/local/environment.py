@@ -88,6 +88,7 @@ class Environment:
 
     def _anchor(self) -> dict[str, object]:
         return {
+            "USER_JWKS_FILE": self.secrets.user_jwks,
             "CHAIN_URL": f"http://{LOOPBACK}:{self.ports['chain']}",
             "CHAIN_READ_URL": f"http://{LOOPBACK}:{self.ports['chain']}",
             "CHAIN_ID": 31_337,

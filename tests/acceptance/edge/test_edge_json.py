@@ -240,7 +240,7 @@ async def test_a_request_that_never_ends_is_cut_off(edge: Edge) -> None:
 
 async def test_service_only_paths_are_hidden_at_the_edge_and_open_inside(edge: Edge) -> None:
     assert_unknown(await edge.public.call("POST", "/v1/anchor", json={}))
-    assert_unknown(await edge.public.call("POST", "/v1/anchoring/freeze", json={}))
+    assert_unknown(await edge.public.call("POST", "/v1/anchors", json={}))
     assert (await edge.internal.call("POST", "/v1/anchor", json={"size": "7"})).json["anchor"]["size"] == "7"
     reply = await edge.internal.call("POST", "/v1/admin/factories", json={"name": "A"})
     assert reply.json["factory"]["name"] == "A"

@@ -53,8 +53,8 @@ def test_a_product_s_proof_by_its_id(mesh: Mesh, batch: Batch, api_key: str) -> 
         ("/v1/verify/nothing", 400, "VALIDATION_FAILED"),
         (f"/v1/verify/transaction/0x{'0' * 64}", 404, "TRANSACTION_NOT_FOUND"),
         ("/v1/verify/transaction/0x12", 400, "VALIDATION_FAILED"),
-        ("/v1/anchors", 404, "REQUEST_REFUSED"),
-        ("/v1/anchoring/status", 404, "REQUEST_REFUSED"),
+        ("/v1/anchors", 401, "CREDENTIALS_MISSING"),
+        ("/v1/anchoring/status", 401, "CREDENTIALS_MISSING"),
     ],
 )
 def test_wrong_questions_by_json(mesh: Mesh, path: str, status: int, reason: str) -> None:

@@ -28,9 +28,11 @@ from mesh.config import ServerSettings
 from mesh.identity import ServiceAuthenticator, ServiceTokens
 from mesh.limits import LocalLimiter
 from mesh.paging import PageTokens
-from mesh.policy import SERVICE
+from mesh.policy import SERVICE, USER
 from mesh.refusals import Refusals
 from mesh.server import Server, ServerParts
+from mesh.user_tokens import UserAuthenticator
+from tests.fakes.people import JWKS
 from tests.integration.anchor.world import World
 from tests.servers import free_port
 
@@ -91,7 +93,10 @@ class Door:
             settings=self.settings,
             contracts=[pb],
             register=[(anchor_pb2_grpc.add_AnchorServiceServicer_to_server, self.service)],
-            authenticators={SERVICE: ServiceAuthenticator(json.dumps({"keys": documents}), "anchor", CLOCK)},
+            authenticators={
+                USER: UserAuthenticator(JWKS, CLOCK),
+                SERVICE: ServiceAuthenticator(json.dumps({"keys": documents}), "anchor", CLOCK),
+            },
             limiter=LocalLimiter(CLOCK),
             on_stop=self.changes.close,
             refusals=Refusals(self.world.pool, CLOCK, new_id),

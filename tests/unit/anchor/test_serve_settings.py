@@ -15,6 +15,7 @@ FIELDS = {
     "SERVICE_NAME": "anchor",
     "SERVICE_KEY": "key",
     "JWKS": "{}",
+    "USER_JWKS": "{}",
 }
 
 
