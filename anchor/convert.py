@@ -1,5 +1,6 @@
 """Anchor's Protobuf messages from and to its dataclasses."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from voketag.anchor.v1 import anchor_pb2 as pb
@@ -8,7 +9,7 @@ from anchor.evidence import Evidence, Place
 from anchor.freeze import Freeze
 from anchor.listing import Filter
 from anchor.registration import Registration, Signed
-from anchor.status import Backlog, ChainAccount, Status, View
+from anchor.status import Backlog, ChainAccount, ChainStatus, Status, View
 from anchor.submission import Anchor, Location, Outcome, Progress, Proof, Submission
 from mesh.moments import moment_in
 from trust.canonical import SubjectKind
@@ -136,16 +137,26 @@ def _from_signed(signed: Signed) -> pb.SignedAttempt:
     return message
 
 
-def from_status(status: Status, view: View | None) -> pb.GetStatusResponse:
-    """How anchoring is as the contract shows it."""
+def from_status(status: Status, views: Mapping[str, View]) -> pb.GetStatusResponse:
+    """How anchoring is as the contract shows it; `views` are what chains say of their accounts, by target."""
     return pb.GetStatusResponse(
         freeze=from_freeze(status.freeze),
         pending_roots=status.pending_roots,
         pending_seconds=status.pending_seconds,
         lag_seconds=status.lag_seconds,
-        account=_from_account(status.account, view) if status.account else None,
+        account=_from_account(status.account, views) if status.account else None,
         targets=map(_from_backlog, status.targets),
+        chains=[_from_chain(chain, views) for chain in sorted(status.chains, key=lambda chain: chain.account.target)],
         **status.open_by_state,
+    )
+
+
+def _from_chain(chain: ChainStatus, views: Mapping[str, View]) -> pb.TargetChain:
+    return pb.TargetChain(
+        target=chain.account.target,
+        account=_from_account(chain.account, views),
+        lag_seconds=chain.lag_seconds,
+        **chain.open_by_state,
     )
 
 
@@ -153,7 +164,8 @@ def _from_backlog(backlog: Backlog) -> pb.TargetBacklog:
     return pb.TargetBacklog(target=backlog.target, trees=backlog.trees, seconds=backlog.seconds)
 
 
-def _from_account(account: ChainAccount, view: View | None) -> pb.ChainAccount:
+def _from_account(account: ChainAccount, views: Mapping[str, View]) -> pb.ChainAccount:
+    view = views.get(account.target)
     return pb.ChainAccount(
         chain_id=account.chain_id,
         address=account.address,

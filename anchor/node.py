@@ -1,7 +1,8 @@
 """What the server asks of the chains' nodes, at the moment of a call. It signs nothing and has no key."""
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -34,8 +35,8 @@ class _Node:
 class Nodes:
     """Asks the chains' nodes, by target; at most `at_once` questions of each at once.
 
-    The public may ask, and a provider may charge. All raise DependencyUnavailable when no node of that chain answers,
-    RateLimited when too many ask.
+    The public may ask, and a provider may charge. Questions to one chain raise DependencyUnavailable when no node of it
+    answers, RateLimited when too many ask.
     """
 
     def __init__(self, readers: Mapping[str, Reader], *, at_once: int = AT_ONCE) -> None:
@@ -60,6 +61,19 @@ class Nodes:
                 await chain.used_nonces(account.address),
                 await chain.fees(),
             )
+
+    async def views(self, accounts: Iterable[ChainAccount]) -> dict[str, View]:
+        """What every chain says of its account, by target, all asked at once; those that do not answer are left out."""
+        found: dict[str, View] = {}
+
+        async def look(account: ChainAccount) -> None:
+            with suppress(DependencyUnavailable, RateLimited):
+                found[account.target] = await self.view(account)
+
+        async with asyncio.TaskGroup() as group:
+            for account in accounts:
+                group.create_task(look(account))
+        return found
 
     @asynccontextmanager
     async def _on(self, target: str, chain_id: int, contract: str) -> AsyncIterator[Chain]:

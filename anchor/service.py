@@ -1,7 +1,6 @@
 """The methods of voketag.anchor.v1.AnchorService."""
 
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +29,7 @@ from anchor.proofs import Proofs, proves
 from anchor.store import Store
 from anchor.submission import Anchor, kinds_of
 from anchor.watch import Watch
-from mesh.errors import AccessDenied, AnchorNotFound, DependencyUnavailable, RateLimited
+from mesh.errors import AccessDenied, AnchorNotFound
 from mesh.idempotency import RequestKey
 from mesh.identity import caller
 from trust.canonical import SubjectKind
@@ -138,12 +137,9 @@ class AnchorService(anchor_pb2_grpc.AnchorServiceServicer):
         return pb.GetTransactionResponse(registration=from_registration(registration))
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
-        """How anchoring is; without the chain's view while no node answers."""
-        status, view = await self._store.status(), None
-        if status.account is not None:
-            with suppress(DependencyUnavailable, RateLimited):
-                view = await self._nodes.view(status.account)
-        return from_status(status, view)
+        """How anchoring is; without the view of a chain whose node does not answer."""
+        status = await self._store.status()
+        return from_status(status, await self._nodes.views([chain.account for chain in status.chains]))
 
     async def FreezeAnchoring(self, request: pb.FreezeAnchoringRequest, context: Any) -> pb.FreezeAnchoringResponse:
         """Stops the submitter."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from anchor.chain import Fees
 from anchor.freeze import Freeze
 
+OPEN = ("built", "signed", "sent", "mined")
+"""The states of transactions that are not final."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChainAccount:
@@ -38,13 +41,34 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
+class ChainStatus:
+    """A chain as our rows have it; `lag_seconds` is the age of its oldest root that has a tree and is not final there.
+
+    `open_by_state` has every state in OPEN.
+    """
+
+    account: ChainAccount
+    open_by_state: Mapping[str, int]
+    lag_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
-    """Ages are in seconds; `open_by_state` counts transactions that are not final; no account before the first."""
+    """Ages are in seconds; `chains` are those that a transaction was ever made for, that of the newest first."""
 
     freeze: Freeze
     pending_roots: int
     pending_seconds: float
     lag_seconds: float
-    open_by_state: Mapping[str, int]
-    account: ChainAccount | None
+    chains: tuple[ChainStatus, ...]
     targets: tuple[Backlog, ...]
+
+    @property
+    def account(self) -> ChainAccount | None:
+        """That of the newest transaction."""
+        return self.chains[0].account if self.chains else None
+
+    @property
+    def open_by_state(self) -> dict[str, int]:
+        """How many transactions of all chains are in each of OPEN."""
+        return {state: sum(chain.open_by_state[state] for chain in self.chains) for state in OPEN}

@@ -11,7 +11,7 @@ import asyncpg
 from anchor.evidence import Evidence, Place, TimeStamp
 from anchor.freeze import Freeze
 from anchor.registration import Registration, Signed
-from anchor.status import Backlog, ChainAccount, Status
+from anchor.status import OPEN, Backlog, ChainAccount, ChainStatus, Status
 from anchor.submission import Anchor, Leaf, Location, Offer, Outcome, Progress, Submission
 from mesh import audit, idempotency
 from mesh.clock import IdSource
@@ -245,16 +245,14 @@ class Store:
         """What waits and what is on its way."""
         with reached():
             backlog = await self._queries.read_backlog(self._pool)
-            account = await self._queries.newest_account(self._pool)
-            states = self._queries.count_by_state(self._pool, target=None)
+            chains = self._queries.chains(self._pool)
             targets = self._queries.waiting_targets(self._pool)
             return Status(
                 freeze=_freeze(await self._queries.read_freeze(self._pool)),
                 pending_roots=backlog["pending"],
                 pending_seconds=backlog["pending_seconds"],
                 lag_seconds=max(backlog["pending_seconds"], backlog["open_seconds"]),
-                open_by_state={row["state"]: row["transactions"] async for row in states},
-                account=account and _account(account),
+                chains=tuple([_chain(row) async for row in chains]),
                 targets=tuple([Backlog(*row.values()) async for row in targets]),
             )
 
@@ -338,10 +336,11 @@ def _place(row: Any) -> Place:
     return Place(row["target"], contract, _location(row))
 
 
-def _account(row: Any) -> ChainAccount:
-    return ChainAccount(
+def _chain(row: Any) -> ChainStatus:
+    account = ChainAccount(
         **{name: row[name] for name in ("target", "chain_id", "contract", "next_nonce")}, address=row["sender"]
     )
+    return ChainStatus(account, {state: row[state] for state in OPEN}, row["lag_seconds"])
 
 
 def _location(row: Any) -> Location | None:

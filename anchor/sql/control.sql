@@ -59,9 +59,33 @@ SELECT (SELECT count(*) FROM submissions WHERE tree_id IS NULL) AS pending,
 SELECT target, count(*) AS trees, extract(epoch FROM now() - min(created_at))::float8 AS seconds
 FROM stamps WHERE state <> 'final' GROUP BY target ORDER BY target;
 
--- name: newest_account()^
--- The account and contract of the newest transaction, with the account's next nonce.
-SELECT target, chain_id, contract, sender,
+-- name: chains()
+-- Every chain that a transaction was ever made for, that of the newest first: account and contract of its newest one, the
+-- account's next nonce, what is on its way, and for how long its oldest root has waited. From name to name by the index.
+WITH RECURSIVE names AS (
+    (SELECT target FROM transactions ORDER BY target LIMIT 1)
+    UNION ALL
+    SELECT following.target
+    FROM names n CROSS JOIN LATERAL (
+        SELECT target FROM transactions WHERE target > n.target ORDER BY target LIMIT 1
+    ) AS following
+)
+SELECT newest.target, newest.chain_id, newest.contract, newest.sender,
        (SELECT coalesce(max(nonce) + 1, 0) FROM transactions
-        WHERE (chain_id, sender) = (newest.chain_id, newest.sender)) AS next_nonce
-FROM (SELECT target, chain_id, contract, sender FROM transactions ORDER BY tree_id DESC, target LIMIT 1) AS newest;
+        WHERE (chain_id, sender) = (newest.chain_id, newest.sender)) AS next_nonce,
+       open.*,
+       coalesce((SELECT extract(epoch FROM now() - s.created_at)::float8 FROM submissions s
+                 WHERE s.tree_id = (SELECT min(tree_id) FROM stamps
+                                    WHERE target = newest.target AND state <> 'final')
+                   AND s.leaf_index >> 8 = 0 AND s.leaf_index = 0), 0) AS lag_seconds
+FROM names n
+CROSS JOIN LATERAL (
+    SELECT tree_id, target, chain_id, contract, sender FROM transactions
+    WHERE target = n.target ORDER BY tree_id DESC LIMIT 1
+) AS newest
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE state = 'built') AS built, count(*) FILTER (WHERE state = 'signed') AS signed,
+           count(*) FILTER (WHERE state = 'sent') AS sent, count(*) FILTER (WHERE state = 'mined') AS mined
+    FROM transactions WHERE target = n.target AND state <> 'final'
+) AS open
+ORDER BY newest.tree_id DESC, newest.target;

@@ -127,6 +127,6 @@ UPDATE transactions SET state = 'final', final_at = clock_timestamp(), fence = :
 WHERE tree_id = :tree_id AND target = :target;
 
 -- name: count_by_state(target)
--- Of one target or, without a name, of all.
+-- How far a target's transactions are, for its metrics.
 SELECT state, count(*) AS transactions FROM transactions
-WHERE state <> 'final' AND target = coalesce(:target, target) GROUP BY state;
+WHERE state <> 'final' AND target = :target GROUP BY state;

@@ -313,7 +313,8 @@ class Canned(
     async def GetStatus(self, request: anchor_pb2.GetStatusRequest, context: Context) -> anchor_pb2.GetStatusResponse:
         self.seen(context)
         account = anchor_pb2.ChainAccount(chain=anchor_pb2.ChainView(balance="1"))
-        return anchor_pb2.GetStatusResponse(account=account, lag_seconds=1.5)
+        chain = anchor_pb2.TargetChain(target="chain", account=account, lag_seconds=1.5)
+        return anchor_pb2.GetStatusResponse(account=account, lag_seconds=1.5, chains=[chain])
 
     async def FreezeAnchoring(
         self, request: anchor_pb2.FreezeAnchoringRequest, context: Context

@@ -9,10 +9,12 @@ import pytest
 from voketag.anchor.v1 import anchor_pb2 as pb
 from voketag.anchor.v1 import anchor_pb2_grpc
 
+from anchor.chain import ChainUnavailableError
 from anchor.reader import EvmReader
 from anchor.submission import Submission
 from anchor.target import Policy
 from mesh.local.anvil import AnvilServer
+from tests.fakes.chain import raising
 from tests.integration.anchor.doors import QUESTIONS, BentReader, Door, failing
 from tests.integration.anchor.world import OTHER_CHAIN, World, batch, lay_other
 
@@ -125,3 +127,42 @@ async def test_operators_see_the_account_at_its_own_chain(world: World, polygon:
         account = (await admin.GetStatus(pb.GetStatusRequest())).account
         assert (account.chain_id, account.chain.used_nonces) == (OTHER_CHAIN, account.next_nonce)
         assert account.chain.head == await polygon.chain.head()
+
+
+async def test_operators_see_the_account_of_each_chain(
+    world: World, polygon: World, other: BentReader, door: Door
+) -> None:
+    async with door.channel("admin") as line:
+        admin: Any = anchor_pb2_grpc.AnchorServiceStub(line)
+        assert list((await admin.GetStatus(pb.GetStatusRequest())).chains) == []
+        for rounds in (1, 2):
+            await world.submit()
+            await world.reach(*["final"] * rounds)
+        polygon.chain.plan("send:before", raising(ChainUnavailableError("away")))
+        with pytest.raises(ChainUnavailableError):
+            await polygon.round()
+        assert await polygon.states() == ["signed", "signed"]
+        told = await admin.GetStatus(pb.GetStatusRequest())
+        done, late = told.chains
+        assert [done.target, late.target] == ["chain", "polygon"]
+        for chain, its in ((done, world), (late, polygon)):
+            account = chain.account
+            assert (account.address, account.contract) == (its.signer.address, its.chain.contract)
+            assert account.chain_id == its.ground.deployment.chain_id
+            assert account.chain.head == await its.chain.head()
+            assert int(account.chain.balance) == await its.chain.balance(its.signer.address)
+            assert account.chain.max_fee >= account.chain.priority_fee > 0
+        assert done.account.next_nonce == done.account.chain.used_nonces
+        assert late.account.next_nonce == late.account.chain.used_nonces + 2
+        assert (done.built, done.signed, done.sent, done.mined, done.lag_seconds) == (0, 0, 0, 0, 0)
+        assert (late.built, late.signed, late.sent, late.mined) == (0, 2, 0, 0)
+        (owed,) = told.targets
+        assert (owed.target, owed.trees) == ("polygon", 2)
+        assert late.lag_seconds >= owed.seconds > 0
+        assert (told.built, told.signed) == (0, 2)
+        assert told.account == done.account, "of one tree the first name"
+        await polygon.reach("final", "final")
+        other.away = True
+        seen, blind = (await admin.GetStatus(pb.GetStatusRequest())).chains
+        assert (seen.account.HasField("chain"), blind.account.HasField("chain")) == (True, False)
+        assert (blind.account.next_nonce, blind.lag_seconds) == (late.account.next_nonce, 0)

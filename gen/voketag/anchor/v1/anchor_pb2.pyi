@@ -1281,6 +1281,7 @@ class GetStatusResponse(_message.Message):
     MINED_FIELD_NUMBER: _builtins.int
     ACCOUNT_FIELD_NUMBER: _builtins.int
     TARGETS_FIELD_NUMBER: _builtins.int
+    CHAINS_FIELD_NUMBER: _builtins.int
     pending_roots: _builtins.int
     """Roots without a tree."""
     pending_seconds: _builtins.float
@@ -1301,11 +1302,15 @@ class GetStatusResponse(_message.Message):
 
     @_builtins.property
     def account(self) -> Global___ChainAccount:
-        """The account, by the newest transaction; absent before the first."""
+        """The account, by the newest transaction of all chains; absent before the first."""
 
     @_builtins.property
     def targets(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetBacklog]:
         """Targets that owe something, by name."""
+
+    @_builtins.property
+    def chains(self) -> _containers.RepeatedCompositeFieldContainer[Global___TargetChain]:
+        """Every chain that a transaction was ever made for, by its target's name."""
 
     def __init__(
         self,
@@ -1320,14 +1325,63 @@ class GetStatusResponse(_message.Message):
         mined: _builtins.int = ...,
         account: Global___ChainAccount | None = ...,
         targets: _abc.Iterable[Global___TargetBacklog] | None = ...,
+        chains: _abc.Iterable[Global___TargetChain] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "freeze", b"freeze"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "freeze", b"freeze", "lag_seconds", b"lag_seconds", "mined", b"mined", "pending_roots", b"pending_roots", "pending_seconds", b"pending_seconds", "sent", b"sent", "signed", b"signed", "targets", b"targets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "chains", b"chains", "freeze", b"freeze", "lag_seconds", b"lag_seconds", "mined", b"mined", "pending_roots", b"pending_roots", "pending_seconds", b"pending_seconds", "sent", b"sent", "signed", b"signed", "targets", b"targets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class TargetChain(_message.Message):
+    """How a target that is a chain is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    BUILT_FIELD_NUMBER: _builtins.int
+    SIGNED_FIELD_NUMBER: _builtins.int
+    SENT_FIELD_NUMBER: _builtins.int
+    MINED_FIELD_NUMBER: _builtins.int
+    LAG_SECONDS_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """Its name in the policy."""
+    built: _builtins.int
+    """Its transactions that are built and not signed."""
+    signed: _builtins.int
+    """Those that are signed and not sent."""
+    sent: _builtins.int
+    """Those that are sent and not mined."""
+    mined: _builtins.int
+    """Those that are mined and not final."""
+    lag_seconds: _builtins.float
+    """Age of the oldest root that has a tree and is not final there, in seconds; 0 when there is none."""
+    @_builtins.property
+    def account(self) -> Global___ChainAccount:
+        """The account, by the newest transaction there."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        account: Global___ChainAccount | None = ...,
+        built: _builtins.int = ...,
+        signed: _builtins.int = ...,
+        sent: _builtins.int = ...,
+        mined: _builtins.int = ...,
+        lag_seconds: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "built", b"built", "lag_seconds", b"lag_seconds", "mined", b"mined", "sent", b"sent", "signed", b"signed", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TargetChain: _TypeAlias = TargetChain  # noqa: Y015
 
 @_typing.final
 class TargetBacklog(_message.Message):

@@ -235,7 +235,7 @@ class AnchorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetStatus(self, request, context):
-        """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account.
+        """GetStatus tells operators what waits, how far transactions are, and what each chain says of its account.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

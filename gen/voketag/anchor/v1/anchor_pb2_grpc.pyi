@@ -104,7 +104,7 @@ class AnchorServiceStub:
     Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
     """
     GetStatus: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.GetStatusRequest, _anchor_pb2.GetStatusResponse]
-    """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
+    """GetStatus tells operators what waits, how far transactions are, and what each chain says of its account."""
     FreezeAnchoring: _grpc.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]
     """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
     are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
@@ -194,7 +194,7 @@ class AnchorServiceAsyncStub(AnchorServiceStub):
     Errors: TRANSACTION_NOT_FOUND, VALIDATION_FAILED.
     """
     GetStatus: _aio.UnaryUnaryMultiCallable[_anchor_pb2.GetStatusRequest, _anchor_pb2.GetStatusResponse]  # type: ignore[assignment]
-    """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
+    """GetStatus tells operators what waits, how far transactions are, and what each chain says of its account."""
     FreezeAnchoring: _aio.UnaryUnaryMultiCallable[_anchor_pb2.FreezeAnchoringRequest, _anchor_pb2.FreezeAnchoringResponse]  # type: ignore[assignment]
     """FreezeAnchoring stops windows from closing and transactions from being signed and sent, until ResumeAnchoring. Roots
     are still accepted, and wait; what was sent before is still followed to its block. One transaction may be on its way
@@ -359,7 +359,7 @@ class AnchorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _anchor_pb2.GetStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_anchor_pb2.GetStatusResponse, _abc.Awaitable[_anchor_pb2.GetStatusResponse]]:
-        """GetStatus tells operators what waits, how far transactions are, and what the chain says of the account."""
+        """GetStatus tells operators what waits, how far transactions are, and what each chain says of its account."""
 
     @_abc_1.abstractmethod
     def FreezeAnchoring(
