@@ -15,10 +15,11 @@ from mesh.identity import Authenticator, ServiceAuthenticator
 from mesh.ledger import Ledger
 from mesh.limits import Limiter, LocalLimiter, SharedLimiter
 from mesh.paging import PageTokens
-from mesh.policy import FACTORY, SERVICE
+from mesh.policy import FACTORY, SERVICE, USER
 from mesh.presence import Presence
 from mesh.refusals import Refusals
 from mesh.server import Raw, Server, ServerParts
+from mesh.user_tokens import UserAuthenticator
 from scan.caller import Callers
 from scan.card import Cards
 from scan.cases import Cases
@@ -71,8 +72,9 @@ def geography(settings: ScanSettings) -> Geography:
 
 
 def authenticators(settings: ScanSettings, store: Store, clock: Clock) -> dict[int, Authenticator]:
-    """How factories and services prove who they are."""
+    """How people, factories and services prove who they are; public methods ask none of them."""
     return {
+        USER: UserAuthenticator(settings.user_jwks, clock),
         FACTORY: ApiKeyAuthenticator(store.credentials, clock),
         SERVICE: ServiceAuthenticator(settings.jwks, "scan", clock),
     }

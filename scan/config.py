@@ -46,6 +46,10 @@ class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings
     jwks: str = Field(
         default='{"keys": []}', description="public keys of the services that may call, as a JWKS document"
     )
+    user_jwks: str = Field(
+        default='{"keys": []}',
+        description="public keys that people's access tokens are signed under, as a JWKS document",
+    )
     page_key: SecretStr = Field(min_length=32, description="what page tokens are signed under")
     scan_per_second: float = Field(default=20, gt=0, description="scans of one address prefix in the long run")
     scan_burst: int = Field(default=60, ge=1, description="scans of one address prefix at once")

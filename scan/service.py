@@ -134,10 +134,8 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         return await self._receipt(card, request.encoding, context)
 
     async def GetProductProof(self, request: scan_pb2.GetProductProofRequest, context: Context) -> HttpBody:
-        """Gives a factory the receipt of its product."""
-        principal = caller()
-        owner = principal.uuid if principal.kind == "factory" else None
-        card = await self._receipts.card(UUID(request.product_id), owner)
+        """Gives the receipt of a product to whom it belongs."""
+        card = await self._receipts.card(UUID(request.product_id), _own(caller()))
         return await self._receipt(card, request.encoding, context)
 
     async def _receipt(self, card: Card, encoding: scan_pb2.ReceiptEncoding.ValueType, context: Context) -> HttpBody:
@@ -162,10 +160,16 @@ def address_of(metadata: Mapping[str, str], context: Context) -> str:
     return metadata.get(CLIENT_ADDRESS) or peer_address(context.peer())
 
 
+def _own(principal: Principal) -> UUID | None:
+    """The factory that calls, or that a person is of: they reach nothing of another. None for who reaches all."""
+    return principal.uuid if principal.kind == "factory" else principal.factory_id
+
+
 def _watched(principal: Principal, factory_id: UUID | None) -> UUID | None:
     """Whose scans a caller watches, None for everybody's. Raises AccessDenied."""
-    if principal.kind != "factory":
+    own = _own(principal)
+    if own is None:
         return factory_id
-    if factory_id not in (None, principal.uuid):
+    if factory_id not in (None, own):
         raise AccessDenied
-    return principal.uuid
+    return own

@@ -51,6 +51,7 @@ class Environment:
 
     def _scan(self) -> dict[str, object]:
         return {
+            "USER_JWKS_FILE": self.secrets.user_jwks,
             "KEYRING_FILE": self.secrets.keyring,
             "PAGE_KEY_FILE": self.secrets.page_key,
             "ANCHOR_TARGET": f"{LOOPBACK}:{self.ports['anchor']}",

@@ -74,7 +74,12 @@ async def test_a_change_of_a_person_is_read_as_strictly_as_any_post(edge: Edge) 
     assert_error(reply, status=415, code=3, reason="REQUEST_REFUSED")
 
 
-@pytest.mark.parametrize("path", ["/v1/admin/factories", "/v1/batches", "/v1/usage", "/v1/anchors"])
+PROOF = "/v1/merkle/proof/0190c8a0-0000-7000-8000-000000000000"
+OF_FACTORIES = ("/v1/batches", "/v1/usage")
+OF_SERVICES = ("/v1/admin/factories", "/v1/anchors", "/v1/scans/today", "/v1/scans/top", PROOF)
+
+
+@pytest.mark.parametrize("path", [*OF_FACTORIES, *OF_SERVICES])
 async def test_where_others_call_too_the_public_door_lets_in_people_s_bearer_tokens_alone(
     edge: Edge, path: str
 ) -> None:
@@ -84,5 +89,5 @@ async def test_where_others_call_too_the_public_door_lets_in_people_s_bearer_tok
     assert_error(refused, status=401, code=16, reason="CREDENTIALS_INVALID")
     for headers in (bearer(access_token()), {"x-api-key": "vk_x"}, {}):
         assert (await edge.public.call("GET", path, headers=headers)).status == 200
-    if path in ("/v1/admin/factories", "/v1/anchors"):
+    if path in OF_SERVICES:
         assert (await edge.internal.call("GET", path, headers=bearer(service))).status == 200

@@ -837,7 +837,7 @@ class WatchScansRequest(_message.Message):
     FACTORY_ID_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     factory_id: _builtins.str
-    """The factory; empty for the caller's own, and for operators for all."""
+    """The factory; empty for the caller's own, and for all when the caller has none."""
     after: _builtins.int
     """The `position` of the last answer that was received. Left out: from now on."""
     def __init__(
@@ -954,7 +954,7 @@ class GetTodayTotalsRequest(_message.Message):
 
     FACTORY_ID_FIELD_NUMBER: _builtins.int
     factory_id: _builtins.str
-    """The factory; empty for the caller's own, and for operators for all."""
+    """The factory; empty for the caller's own, and for all when the caller has none."""
     def __init__(
         self,
         *,
@@ -1035,7 +1035,7 @@ class ListTopProductsRequest(_message.Message):
     FACTORY_ID_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     factory_id: _builtins.str
-    """The factory; empty for the caller's own, and for operators for all."""
+    """The factory; empty for the caller's own, and for all when the caller has none."""
     count: _builtins.int
     """So many, up to 100; left out: 10."""
     def __init__(

@@ -137,10 +137,10 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchScans(self, request, context):
-        """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
-        factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
-        and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
-        Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+        """WatchScans streams scans as they are recorded, about half a second after each: those of the calling factory's products,
+        or of the factory that a person is of, and for others of one factory or of all. The first answer comes at once, with or
+        without scans, and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told
+        how many. Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
 
         Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
         DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
@@ -150,8 +150,7 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTodayTotals(self, request, context):
-        """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
-        and for operators those of one factory or of all.
+        """GetTodayTotals gives the scans of today (UTC) by verdict, of whom WatchScans tells the caller, and about as soon.
 
         Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
@@ -160,9 +159,9 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTopProducts(self, request, context):
-        """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
-        factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
-        that callers of Verify are told; scans made while those are away are not among them.
+        """ListTopProducts lists the products that were scanned most, of whom WatchScans tells the caller, and about as soon. It is
+        exact among the 100 that it can tell, by the counts that callers of Verify are told; scans made while those are away are
+        not among them.
 
         Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
@@ -213,9 +212,9 @@ class ScanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProductProof(self, request, context):
-        """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
-        its batch's root, from there to the anchored root, and the place of that on the chain once it is final
-        (`application/json`, docs/encodings.md).
+        """GetProductProof gives a factory the receipt of one of its products, by the product's id, and people that of any they
+        may see: the proof from the product to its batch's root, from there to the anchored root, and the place of that on the
+        chain once it is final (`application/json`, docs/encodings.md).
 
         Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
         DEPENDENCY_UNAVAILABLE.

@@ -57,24 +57,23 @@ class ScanServiceStub:
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
     """
     WatchScans: _grpc.UnaryStreamMultiCallable[_scan_pb2.WatchScansRequest, _scan_pb2.WatchScansResponse]
-    """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
-    factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
-    and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
-    Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+    """WatchScans streams scans as they are recorded, about half a second after each: those of the calling factory's products,
+    or of the factory that a person is of, and for others of one factory or of all. The first answer comes at once, with or
+    without scans, and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told
+    how many. Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
 
     Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
     DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
     """
     GetTodayTotals: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetTodayTotalsRequest, _scan_pb2.GetTodayTotalsResponse]
-    """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
-    and for operators those of one factory or of all.
+    """GetTodayTotals gives the scans of today (UTC) by verdict, of whom WatchScans tells the caller, and about as soon.
 
     Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
     ListTopProducts: _grpc.UnaryUnaryMultiCallable[_scan_pb2.ListTopProductsRequest, _scan_pb2.ListTopProductsResponse]
-    """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
-    factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
-    that callers of Verify are told; scans made while those are away are not among them.
+    """ListTopProducts lists the products that were scanned most, of whom WatchScans tells the caller, and about as soon. It is
+    exact among the 100 that it can tell, by the counts that callers of Verify are told; scans made while those are away are
+    not among them.
 
     Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
@@ -105,9 +104,9 @@ class ScanServiceStub:
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetProductProof: _grpc.UnaryUnaryMultiCallable[_scan_pb2.GetProductProofRequest, _httpbody_pb2.HttpBody]
-    """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
-    its batch's root, from there to the anchored root, and the place of that on the chain once it is final
-    (`application/json`, docs/encodings.md).
+    """GetProductProof gives a factory the receipt of one of its products, by the product's id, and people that of any they
+    may see: the proof from the product to its batch's root, from there to the anchored root, and the place of that on the
+    chain once it is final (`application/json`, docs/encodings.md).
 
     Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
     DEPENDENCY_UNAVAILABLE.
@@ -149,24 +148,23 @@ class ScanServiceAsyncStub(ScanServiceStub):
     Errors: TOKEN_MALFORMED, VALIDATION_FAILED, RATE_LIMITED.
     """
     WatchScans: _aio.UnaryStreamMultiCallable[_scan_pb2.WatchScansRequest, _scan_pb2.WatchScansResponse]  # type: ignore[assignment]
-    """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
-    factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
-    and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
-    Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+    """WatchScans streams scans as they are recorded, about half a second after each: those of the calling factory's products,
+    or of the factory that a person is of, and for others of one factory or of all. The first answer comes at once, with or
+    without scans, and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told
+    how many. Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
 
     Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
     DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
     """
     GetTodayTotals: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetTodayTotalsRequest, _scan_pb2.GetTodayTotalsResponse]  # type: ignore[assignment]
-    """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
-    and for operators those of one factory or of all.
+    """GetTodayTotals gives the scans of today (UTC) by verdict, of whom WatchScans tells the caller, and about as soon.
 
     Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
     ListTopProducts: _aio.UnaryUnaryMultiCallable[_scan_pb2.ListTopProductsRequest, _scan_pb2.ListTopProductsResponse]  # type: ignore[assignment]
-    """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
-    factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
-    that callers of Verify are told; scans made while those are away are not among them.
+    """ListTopProducts lists the products that were scanned most, of whom WatchScans tells the caller, and about as soon. It is
+    exact among the 100 that it can tell, by the counts that callers of Verify are told; scans made while those are away are
+    not among them.
 
     Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
     """
@@ -197,9 +195,9 @@ class ScanServiceAsyncStub(ScanServiceStub):
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     GetProductProof: _aio.UnaryUnaryMultiCallable[_scan_pb2.GetProductProofRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
-    """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
-    its batch's root, from there to the anchored root, and the place of that on the chain once it is final
-    (`application/json`, docs/encodings.md).
+    """GetProductProof gives a factory the receipt of one of its products, by the product's id, and people that of any they
+    may see: the proof from the product to its batch's root, from there to the anchored root, and the place of that on the
+    chain once it is final (`application/json`, docs/encodings.md).
 
     Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
     DEPENDENCY_UNAVAILABLE.
@@ -262,10 +260,10 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_pb2.WatchScansRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_scan_pb2.WatchScansResponse], _abc.AsyncIterator[_scan_pb2.WatchScansResponse]]:
-        """WatchScans streams the scans of a factory's products as they are recorded, about half a second after each: the calling
-        factory's, and for operators those of one factory or of all. The first answer comes at once, with or without scans,
-        and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told how many.
-        Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+        """WatchScans streams scans as they are recorded, about half a second after each: those of the calling factory's products,
+        or of the factory that a person is of, and for others of one factory or of all. The first answer comes at once, with or
+        without scans, and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told
+        how many. Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
 
         Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
         DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
@@ -277,8 +275,7 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_pb2.GetTodayTotalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_pb2.GetTodayTotalsResponse, _abc.Awaitable[_scan_pb2.GetTodayTotalsResponse]]:
-        """GetTodayTotals gives the scans of today (UTC) by verdict, about as soon as WatchScans tells them: the calling factory's,
-        and for operators those of one factory or of all.
+        """GetTodayTotals gives the scans of today (UTC) by verdict, of whom WatchScans tells the caller, and about as soon.
 
         Errors: ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
@@ -289,9 +286,9 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_pb2.ListTopProductsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_scan_pb2.ListTopProductsResponse, _abc.Awaitable[_scan_pb2.ListTopProductsResponse]]:
-        """ListTopProducts lists the products that were scanned most, about as soon as WatchScans tells their scans: the calling
-        factory's, and for operators those of one factory or of all. It is exact among the 100 that it can tell, by the counts
-        that callers of Verify are told; scans made while those are away are not among them.
+        """ListTopProducts lists the products that were scanned most, of whom WatchScans tells the caller, and about as soon. It is
+        exact among the 100 that it can tell, by the counts that callers of Verify are told; scans made while those are away are
+        not among them.
 
         Errors: ACCESS_DENIED (another factory's products), VALIDATION_FAILED, RATE_LIMITED, DEPENDENCY_UNAVAILABLE.
         """
@@ -352,9 +349,9 @@ class ScanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _scan_pb2.GetProductProofRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
-        """GetProductProof gives a factory the receipt of one of its products, by the product's id: the proof from the product to
-        its batch's root, from there to the anchored root, and the place of that on the chain once it is final
-        (`application/json`, docs/encodings.md).
+        """GetProductProof gives a factory the receipt of one of its products, by the product's id, and people that of any they
+        may see: the proof from the product to its batch's root, from there to the anchored root, and the place of that on the
+        chain once it is final (`application/json`, docs/encodings.md).
 
         Errors: PRODUCT_NOT_FOUND (another factory's answers like none), RECEIPT_NOT_READY, VALIDATION_FAILED,
         DEPENDENCY_UNAVAILABLE.
