@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 import structlog
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from mesh.config import ServerSettings
 from mesh.health import Check, Health
@@ -60,18 +60,32 @@ class ServerParts:
     refusals: Refusals | None = None
 
 
-class _Registrar:
-    """Stands in for the server while the generated code registers, and keeps the handlers."""
+class _Methods(grpc.GenericRpcHandler):
+    """All methods of a server by their paths; the generated code registers them here as if it were the server.
+
+    There they are never registered one by one: for each registered method gRPC keeps a future of its next call, and at
+    every call it waits for all of them anew (a sixth of what Verify costs, with thirty methods).
+    """
 
     def __init__(self) -> None:
-        self.handlers: dict[str, Mapping[str, Handler]] = {}
+        self.services: list[str] = []
+        self._handlers: dict[str, Handler] = {}
 
     def add_generic_rpc_handlers(self, handlers: object) -> None:
         """The same handlers come by `add_registered_method_handlers`."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
-        """Keeps the handlers of a service."""
-        self.handlers[service] = handlers
+        """Takes the handlers of a service by the names of its methods."""
+        self.services.append(service)
+        self._handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+    def change(self, change: Callable[[str, Handler], Handler]) -> None:
+        """Puts another handler in the place of each, given its path."""
+        self._handlers = {path: change(path, handler) for path, handler in self._handlers.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> "Handler | None":
+        """See grpc.GenericRpcHandler."""
+        return self._handlers.get(handler_call_details.method)
 
 
 def steps(parts: ServerParts, rules: Mapping[str, Policy], telemetry: TelemetryStep) -> list[Step]:
@@ -127,17 +141,14 @@ class Server:
         telemetry = TelemetryStep(rules, tracing=self._parts.tracing)
         self._handlers = telemetry.handlers
         around = steps(self._parts, rules, telemetry)
-        registrar = _Registrar()
+        methods = _Methods()
         for add, servicer in self._parts.register:
-            add(servicer, registrar)
-        for service, handlers in registrar.handlers.items():
-            composed = {
-                name: self._composed(handler, rules[f"/{service}/{name}"], around) for name, handler in handlers.items()
-            }
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, composed),))
-            self._server.add_registered_method_handlers(service, composed)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        self._reflect(registrar)
+            add(servicer, methods)
+        methods.change(lambda path, handler: self._composed(handler, rules[path], around))
+        served = sorted(methods.services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, methods)
+        self._reflect(methods)
+        self._server.add_generic_rpc_handlers((methods,))
         settings = self._parts.settings
         try:
             self.port = self._server.add_insecure_port(f"{settings.listen_host}:{settings.listen_port}")
@@ -147,7 +158,7 @@ class Server:
             ) from error
         await self._health.start()
         await self._server.start()
-        log.info("serving", port=self.port, services=sorted(registrar.handlers))
+        log.info("serving", port=self.port, services=served)
 
     def _composed(self, handler: Handler, policy: Policy, around: Sequence[Step]) -> Handler:
         raw = self._parts.raw.get(policy.method)
@@ -156,10 +167,10 @@ class Server:
         whole: Handler = grpc.unary_unary_rpc_method_handler(raw)
         return compose(whole, policy, [step for step in around if not step.reads])
 
-    def _reflect(self, registrar: _Registrar) -> None:
+    def _reflect(self, methods: _Methods) -> None:
         if self._parts.settings.reflection:
-            names = (*registrar.handlers, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name)
-            reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+            servicer = reflection.aio.ReflectionServicer((*methods.services, reflection.SERVICE_NAME))
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, methods)
 
     def stop_soon(self) -> None:
         """Asks `run` to drain and return."""
