@@ -15,6 +15,12 @@ class ExportTooLarge(VokeTagError):
     reason, code = "EXPORT_TOO_LARGE", FAILED_PRECONDITION
 
 
+class ExportStateConflict(VokeTagError):
+    """The export is {state}, which does not allow this."""
+
+    reason, code = "EXPORT_STATE_CONFLICT", FAILED_PRECONDITION
+
+
 class WeeklyReportNotFound(VokeTagError):
     """There is no weekly report {report_id}."""
 

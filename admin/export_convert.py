@@ -1,11 +1,12 @@
 """Protobuf ↔ dataclass, of exports and files."""
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from voketag.admin.v1 import export_pb2 as pb
 
 from admin.convert import factory_id, timestamp
-from admin.export_orders import Order
+from admin.export_orders import Asked, Order
 from admin.exports import ExportKind, Wanted
 from admin.files import Link
 from mesh.moments import moment_in
@@ -27,11 +28,21 @@ def wanted(request: "Request") -> Wanted:
     )
 
 
+def asked(request: pb.ListExportsRequest) -> Asked:
+    """Which exports to list."""
+    return Asked(
+        kind=pb.ExportKind.Name(request.kind).removeprefix("EXPORT_KIND_") if request.kind else None,
+        state=pb.ExportState.Name(request.state).removeprefix("EXPORT_STATE_") if request.state else None,
+        user_id=UUID(request.user_id) if request.user_id else None,
+    )
+
+
 def export_message(order: Order) -> pb.ExportJob:
     """An export."""
     asked = order.wanted
     return pb.ExportJob(
         export_id=str(order.export_id),
+        user_id=str(order.user_id),
         kind=pb.ExportKind.Value(f"EXPORT_KIND_{asked.kind}"),
         format=pb.ExportFormat.Value(f"EXPORT_FORMAT_{asked.format}"),
         from_time=timestamp(asked.from_time) if asked.from_time else None,

@@ -3,7 +3,7 @@
 A worker gives the export a file of its own before it writes the first piece, and the export is done in the transaction
 that makes this file whole. So nothing that is half made is ever read: dies the worker before, another one begins anew
 with another file, and takes the first one away; dies it after, the file is there. A worker that was only thought dead
-finds its file gone, and stops.
+finds its file gone, and stops; so does one whose export was called off.
 """
 
 from contextlib import aclosing
@@ -14,8 +14,8 @@ from uuid import UUID
 import asyncpg
 import structlog
 
-from admin.export_orders import MAKE
-from admin.exports import ExportKind, Tables, Wanted, writer_of
+from admin.export_orders import MAKE, wanted_of
+from admin.exports import Tables, writer_of
 from admin.files import FileWriter
 from admin.store import Store
 from mesh.ahead import ahead
@@ -23,7 +23,6 @@ from mesh.clock import Clock, IdSource
 from mesh.database import affected
 from mesh.errors import DependencyUnavailable, ShuttingDown
 from mesh.jobs import Again, Handler, Job
-from mesh.tables import TableFormat
 
 log = structlog.get_logger()
 KEPT = timedelta(days=1)
@@ -62,7 +61,7 @@ class ExportMaking:
         try:
             await self._make(job, export_id)
         except (SupersededError, asyncpg.ForeignKeyViolationError):
-            log.warning("another worker has the export", export_id=str(export_id))
+            log.warning("the export is another worker's, or was called off", export_id=str(export_id))
         except TooLargeError:
             await self._fail(export_id, f"the file would be larger than {self._largest} bytes: narrow the time")
         except ShuttingDown as stopping:
@@ -81,7 +80,7 @@ class ExportMaking:
         if taken is None:
             return
         row, file = taken
-        wanted = _wanted(row)
+        wanted = wanted_of(row)
         writer, count, told = writer_of(wanted), 0, 0
         await file.add(writer.begin())
         read = self._tables.pages(wanted, contacts=row["role"] == "admin")
@@ -105,7 +104,7 @@ class ExportMaking:
             row = await self._store.sql.lock_order(connection, export_id=export_id)
             if row is None or row["state"] not in ("WAITING", "RUNNING"):
                 return None
-            wanted, expires_at = _wanted(row), self._clock.now() + KEPT
+            wanted, expires_at = wanted_of(row), self._clock.now() + KEPT
             await self._store.sql.insert_file(
                 connection, file_id=file_id, name=wanted.name, media_type=wanted.media_type, expires_at=expires_at
             )
@@ -131,9 +130,3 @@ class ExportMaking:
     async def _fail(self, export_id: UUID, failure: str) -> None:
         async with self._store.connection() as connection:
             await self._store.sql.fail_order(connection, export_id=export_id, failure=failure, now=self._clock.now())
-
-
-def _wanted(row: Any) -> Wanted:
-    return Wanted(
-        ExportKind(row["kind"]), TableFormat(row["format"]), row["from_time"], row["to_time"], row["factory_id"]
-    )

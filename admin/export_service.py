@@ -19,6 +19,7 @@ from mesh.idempotency import RequestKey
 from mesh.identity import caller
 
 _START = "/voketag.admin.v1.ExportService/StartExport"
+_CANCEL = "/voketag.admin.v1.ExportService/CancelExport"
 _PRIVATE = ("cache-control", "private, no-store")
 
 
@@ -54,6 +55,19 @@ class ExportService(export_pb2_grpc.ExportServiceServicer):
         """What became of it."""
         order = await self._orders.get(caller(), UUID(request.export_id))
         return pb.GetExportResponse(export=convert.export_message(order))
+
+    async def ListExports(self, request: pb.ListExportsRequest, context: Any) -> pb.ListExportsResponse:
+        """A page of exports."""
+        orders, more = await self._orders.list(
+            caller(), convert.asked(request), page_size=request.page_size, page_token=request.page_token
+        )
+        return pb.ListExportsResponse(exports=map(convert.export_message, orders), next_page_token=more)
+
+    async def CancelExport(self, request: pb.CancelExportRequest, context: Any) -> pb.CancelExportResponse:
+        """Calls an export off."""
+        key = RequestKey.of(_CANCEL, request.request_id, request)
+        order = await self._orders.cancel(caller(), key, UUID(request.export_id))
+        return pb.CancelExportResponse(export=convert.export_message(order))
 
     async def DownloadFile(self, request: pb.DownloadFileRequest, context: Any) -> AsyncIterator[HttpBody]:
         """A file by its link."""

@@ -41,13 +41,14 @@ def file_services(settings: AdminSettings, store: Store, clock: Clock) -> FileSe
     """Exports, orders, downloads and weekly reports."""
     key, jobs = secret_bytes(settings.page_key.get_secret_value()), Jobs("admin")
     files, links, exports = Files(store, clock), Links(key, clock), Exports(store)
-    orders = ExportOrders(store, jobs, files, links, new_id=new_id)
+    pages = PageTokens(key)
+    orders = ExportOrders(store, jobs, links, pages, clock, new_id=new_id)
     weekly = WeekReports(
         store,
         jobs,
         files,
         links,
-        pages=PageTokens(key),
+        pages=pages,
         clock=clock,
         new_id=new_id,
         language=settings.report_language,

@@ -36,6 +36,18 @@ class Exports(export_pb2_grpc.ExportServiceServicer, Hooks):
         self.seen(context)
         return export_pb2.GetExportResponse(export=MADE)
 
+    async def ListExports(
+        self, request: export_pb2.ListExportsRequest, context: Context
+    ) -> export_pb2.ListExportsResponse:
+        self.seen(context)
+        return export_pb2.ListExportsResponse(exports=[MADE], next_page_token=f"{request.page_size}")
+
+    async def CancelExport(
+        self, request: export_pb2.CancelExportRequest, context: Context
+    ) -> export_pb2.CancelExportResponse:
+        self.seen(context)
+        return export_pb2.CancelExportResponse(export=MADE)
+
     async def DownloadFile(self, request: export_pb2.DownloadFileRequest, context: Context) -> AsyncIterator[HttpBody]:
         self.seen(context)
         await context.send_initial_metadata((("cache-control", "private, no-store"),))

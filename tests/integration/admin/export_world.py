@@ -123,6 +123,18 @@ class Exporter:
         made: pb.ExportJob = answer.export
         return made
 
+    async def list(self, **fields: Any) -> pb.ListExportsResponse:
+        request = pb.ListExportsRequest(**fields)
+        answer: pb.ListExportsResponse = await self.stub.ListExports(request, metadata=self.person.metadata, timeout=20)
+        return answer
+
+    async def cancel(self, export_id: str, **fields: Any) -> pb.ExportJob:
+        fields.setdefault("request_id", str(uuid4()))
+        request = pb.CancelExportRequest(export_id=export_id, **fields)
+        answer = await self.stub.CancelExport(request, metadata=self.person.metadata, timeout=20)
+        made: pb.ExportJob = answer.export
+        return made
+
     async def made(self, export_id: str, within: float = 60) -> pb.ExportJob:
         """The export when it has come to its end."""
         async with asyncio.timeout(within):

@@ -3,9 +3,11 @@
 isort:skip_file
 Tables of everything, as files."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -100,6 +102,8 @@ class _ExportStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportSta
     """There will be no file."""
     EXPORT_STATE_EXPIRED: _ExportState.ValueType  # 5
     """The file was removed."""
+    EXPORT_STATE_CANCELLED: _ExportState.ValueType  # 6
+    """It was called off."""
 
 class ExportState(_ExportState, metaclass=_ExportStateEnumTypeWrapper):
     """Where an export is."""
@@ -116,6 +120,8 @@ EXPORT_STATE_FAILED: ExportState.ValueType  # 4
 """There will be no file."""
 EXPORT_STATE_EXPIRED: ExportState.ValueType  # 5
 """The file was removed."""
+EXPORT_STATE_CANCELLED: ExportState.ValueType  # 6
+"""It was called off."""
 Global___ExportState: _TypeAlias = ExportState  # noqa: Y015
 
 @_typing.final
@@ -281,14 +287,14 @@ class FileLink(_message.Message):
     SIZE_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     link: _builtins.str
-    """Path and query, good for an hour for who asked; empty when there is no file."""
+    """Path and query, good for an hour for who asked; empty when there is no file, or when it is another person's."""
     size: _builtins.int
     """Bytes."""
     sha256: _builtins.bytes
     """SHA-256 of the file."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When the link ends."""
+        """When the link ends; without one, when the file does."""
 
     def __init__(
         self,
@@ -324,6 +330,7 @@ class ExportJob(_message.Message):
     FILE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     export_id: _builtins.str
     """UUIDv7."""
     kind: Global___ExportKind.ValueType
@@ -338,6 +345,8 @@ class ExportJob(_message.Message):
     """Rows in the file so far."""
     failure: _builtins.str
     """Why there will be no file."""
+    user_id: _builtins.str
+    """Who ordered it."""
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
         """From when on, where that was said."""
@@ -356,7 +365,7 @@ class ExportJob(_message.Message):
 
     @_builtins.property
     def finish_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was done or failed."""
+        """When it was done, failed or cancelled."""
 
     def __init__(
         self,
@@ -373,10 +382,11 @@ class ExportJob(_message.Message):
         file: Global___FileLink | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "file", b"file", "finish_time", b"finish_time", "from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "export_id", b"export_id", "factory_id", b"factory_id", "failure", b"failure", "file", b"file", "finish_time", b"finish_time", "format", b"format", "from_time", b"from_time", "kind", b"kind", "row_count", b"row_count", "state", b"state", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "export_id", b"export_id", "factory_id", b"factory_id", "failure", b"failure", "file", b"file", "finish_time", b"finish_time", "format", b"format", "from_time", b"from_time", "kind", b"kind", "row_count", b"row_count", "state", b"state", "to_time", b"to_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +461,122 @@ class GetExportResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetExportResponse: _TypeAlias = GetExportResponse  # noqa: Y015
+
+@_typing.final
+class ListExportsRequest(_message.Message):
+    """Which exports to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many, 1 to 1000; 0 means 100."""
+    page_token: _builtins.str
+    """Where to go on."""
+    kind: Global___ExportKind.ValueType
+    """Of this; unspecified: of anything."""
+    state: Global___ExportState.ValueType
+    """In this state; unspecified: in any."""
+    user_id: _builtins.str
+    """Ordered by this person; empty: by anybody whose exports the caller sees."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        kind: Global___ExportKind.ValueType = ...,
+        state: Global___ExportState.ValueType = ...,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExportsRequest: _TypeAlias = ListExportsRequest  # noqa: Y015
+
+@_typing.final
+class ListExportsResponse(_message.Message):
+    """A page of exports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPORTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where the next page begins; empty on the last."""
+    @_builtins.property
+    def exports(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExportJob]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        exports: _abc.Iterable[Global___ExportJob] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exports", b"exports", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListExportsResponse: _TypeAlias = ListExportsResponse  # noqa: Y015
+
+@_typing.final
+class CancelExportRequest(_message.Message):
+    """What to call off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    EXPORT_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """Idempotency key: a UUID."""
+    export_id: _builtins.str
+    """The export."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.str = ...,
+        export_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["export_id", b"export_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelExportRequest: _TypeAlias = CancelExportRequest  # noqa: Y015
+
+@_typing.final
+class CancelExportResponse(_message.Message):
+    """The export cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def export(self) -> Global___ExportJob:
+        """The export."""
+
+    def __init__(
+        self,
+        *,
+        export: Global___ExportJob | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["export", b"export"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["export", b"export"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelExportResponse: _TypeAlias = CancelExportResponse  # noqa: Y015
 
 @_typing.final
 class DownloadFileRequest(_message.Message):

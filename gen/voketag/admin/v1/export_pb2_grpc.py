@@ -58,6 +58,16 @@ class ExportServiceStub:
                 request_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.GetExportRequest.SerializeToString,
                 response_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.GetExportResponse.FromString,
                 _registered_method=True)
+        self.ListExports = channel.unary_unary(
+                '/voketag.admin.v1.ExportService/ListExports',
+                request_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsResponse.FromString,
+                _registered_method=True)
+        self.CancelExport = channel.unary_unary(
+                '/voketag.admin.v1.ExportService/CancelExport',
+                request_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportRequest.SerializeToString,
+                response_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportResponse.FromString,
+                _registered_method=True)
         self.DownloadFile = channel.unary_stream(
                 '/voketag.admin.v1.ExportService/DownloadFile',
                 request_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.DownloadFileRequest.SerializeToString,
@@ -111,6 +121,26 @@ class ExportServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListExports(self, request, context):
+        """ListExports lists exports that were ordered, the newest first: those of the caller; for admins and auditors, of all.
+        Links are in what the caller ordered, as who they are now.
+
+        Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelExport(self, request, context):
+        """CancelExport calls off an export that is waiting or running; nothing is left of its file. It is for who ordered it, and
+        for admins.
+
+        Errors: EXPORT_NOT_FOUND, EXPORT_STATE_CONFLICT, ACCESS_DENIED, VALIDATION_FAILED, REQUEST_ID_REUSED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DownloadFile(self, request, context):
         """DownloadFile answers a file of any size by its link (`application/octet-stream`, or what the file is). The link is
         good for who asked for it, as who they were then, and for an hour. The file's SHA-256, which was told with the link,
@@ -146,6 +176,16 @@ def add_ExportServiceServicer_to_server(servicer, server):
                     servicer.GetExport,
                     request_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.GetExportRequest.FromString,
                     response_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.GetExportResponse.SerializeToString,
+            ),
+            'ListExports': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListExports,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsResponse.SerializeToString,
+            ),
+            'CancelExport': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelExport,
+                    request_deserializer=voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportRequest.FromString,
+                    response_serializer=voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportResponse.SerializeToString,
             ),
             'DownloadFile': grpc.unary_stream_rpc_method_handler(
                     servicer.DownloadFile,
@@ -264,6 +304,60 @@ class ExportService:
             '/voketag.admin.v1.ExportService/GetExport',
             voketag_dot_admin_dot_v1_dot_export__pb2.GetExportRequest.SerializeToString,
             voketag_dot_admin_dot_v1_dot_export__pb2.GetExportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListExports(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.ExportService/ListExports',
+            voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_export__pb2.ListExportsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelExport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/voketag.admin.v1.ExportService/CancelExport',
+            voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportRequest.SerializeToString,
+            voketag_dot_admin_dot_v1_dot_export__pb2.CancelExportResponse.FromString,
             options,
             channel_credentials,
             insecure,

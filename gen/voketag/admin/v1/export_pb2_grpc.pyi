@@ -61,6 +61,18 @@ class ExportServiceStub:
 
     Errors: EXPORT_NOT_FOUND, VALIDATION_FAILED.
     """
+    ListExports: _grpc.UnaryUnaryMultiCallable[_export_pb2.ListExportsRequest, _export_pb2.ListExportsResponse]
+    """ListExports lists exports that were ordered, the newest first: those of the caller; for admins and auditors, of all.
+    Links are in what the caller ordered, as who they are now.
+
+    Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+    """
+    CancelExport: _grpc.UnaryUnaryMultiCallable[_export_pb2.CancelExportRequest, _export_pb2.CancelExportResponse]
+    """CancelExport calls off an export that is waiting or running; nothing is left of its file. It is for who ordered it, and
+    for admins.
+
+    Errors: EXPORT_NOT_FOUND, EXPORT_STATE_CONFLICT, ACCESS_DENIED, VALIDATION_FAILED, REQUEST_ID_REUSED.
+    """
     DownloadFile: _grpc.UnaryStreamMultiCallable[_export_pb2.DownloadFileRequest, _httpbody_pb2.HttpBody]
     """DownloadFile answers a file of any size by its link (`application/octet-stream`, or what the file is). The link is
     good for who asked for it, as who they were then, and for an hour. The file's SHA-256, which was told with the link,
@@ -102,6 +114,18 @@ class ExportServiceAsyncStub(ExportServiceStub):
     """GetExport says how far an export is, and where its file is when it is done. It is for who ordered it.
 
     Errors: EXPORT_NOT_FOUND, VALIDATION_FAILED.
+    """
+    ListExports: _aio.UnaryUnaryMultiCallable[_export_pb2.ListExportsRequest, _export_pb2.ListExportsResponse]  # type: ignore[assignment]
+    """ListExports lists exports that were ordered, the newest first: those of the caller; for admins and auditors, of all.
+    Links are in what the caller ordered, as who they are now.
+
+    Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+    """
+    CancelExport: _aio.UnaryUnaryMultiCallable[_export_pb2.CancelExportRequest, _export_pb2.CancelExportResponse]  # type: ignore[assignment]
+    """CancelExport calls off an export that is waiting or running; nothing is left of its file. It is for who ordered it, and
+    for admins.
+
+    Errors: EXPORT_NOT_FOUND, EXPORT_STATE_CONFLICT, ACCESS_DENIED, VALIDATION_FAILED, REQUEST_ID_REUSED.
     """
     DownloadFile: _aio.UnaryStreamMultiCallable[_export_pb2.DownloadFileRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """DownloadFile answers a file of any size by its link (`application/octet-stream`, or what the file is). The link is
@@ -165,6 +189,30 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         """GetExport says how far an export is, and where its file is when it is done. It is for who ordered it.
 
         Errors: EXPORT_NOT_FOUND, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def ListExports(
+        self,
+        request: _export_pb2.ListExportsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_export_pb2.ListExportsResponse, _abc.Awaitable[_export_pb2.ListExportsResponse]]:
+        """ListExports lists exports that were ordered, the newest first: those of the caller; for admins and auditors, of all.
+        Links are in what the caller ordered, as who they are now.
+
+        Errors: PAGE_TOKEN_INVALID, VALIDATION_FAILED.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelExport(
+        self,
+        request: _export_pb2.CancelExportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_export_pb2.CancelExportResponse, _abc.Awaitable[_export_pb2.CancelExportResponse]]:
+        """CancelExport calls off an export that is waiting or running; nothing is left of its file. It is for who ordered it, and
+        for admins.
+
+        Errors: EXPORT_NOT_FOUND, EXPORT_STATE_CONFLICT, ACCESS_DENIED, VALIDATION_FAILED, REQUEST_ID_REUSED.
         """
 
     @_abc_1.abstractmethod

@@ -164,6 +164,8 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """The case is in a state that does not allow this. FAILED_PRECONDITION."""
     REASON_TARGET_NOT_FOUND: _Reason.ValueType  # 87
     """The anchor is at no chain of that name. NOT_FOUND."""
+    REASON_EXPORT_STATE_CONFLICT: _Reason.ValueType  # 93
+    """The export is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
     """The `reason` of the one google.rpc.ErrorInfo that every error carries, there without the prefix `REASON_`.
@@ -312,4 +314,6 @@ REASON_REPORT_STATE_CONFLICT: Reason.ValueType  # 69
 """The case is in a state that does not allow this. FAILED_PRECONDITION."""
 REASON_TARGET_NOT_FOUND: Reason.ValueType  # 87
 """The anchor is at no chain of that name. NOT_FOUND."""
+REASON_EXPORT_STATE_CONFLICT: Reason.ValueType  # 93
+"""The export is in a state that does not allow this; `state` in the metadata says it. FAILED_PRECONDITION."""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
