@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
+from admin.mail import SmtpTls
 from admin.oidc_providers import Provider, read_providers
 from admin.tokens import TokenKeys
 from mesh.config import DatabaseSettings, LogSettings, ServerSettings, Settings
@@ -41,7 +42,7 @@ class MailSettings(Settings):
     smtp_port: int = Field(default=587, ge=1, le=65535)
     smtp_user: str | None = None
     smtp_password: SecretStr | None = None
-    smtp_tls: bool = Field(default=True, description="STARTTLS, with the server's certificate checked")
+    smtp_tls: SmtpTls = Field(default=SmtpTls.STARTTLS, description="how the connection is protected")
 
     @model_validator(mode="after")
     def _one_way(self) -> "MailSettings":

@@ -5,6 +5,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +65,17 @@ class FileMailer:
             raise DependencyUnavailable(dependency="mail") from error
 
 
+class SmtpTls(StrEnum):
+    """How a connection is protected; the server's certificate is checked either way."""
+
+    STARTTLS = "starttls"
+    """From the command on, which must be there (RFC 3207)."""
+    IMPLICIT = "implicit"
+    """From the first byte, as on port 465 (RFC 8314)."""
+    NONE = "none"
+    """Not at all: to a relay on the same machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
     """A mail server; without a user nobody logs in there."""
@@ -72,7 +84,7 @@ class SmtpServer:
     port: int
     user: str | None
     password: str | None
-    tls: bool
+    tls: SmtpTls
 
 
 class SmtpMailer:
@@ -89,12 +101,23 @@ class SmtpMailer:
     def _submit(self, message: EmailMessage) -> None:
         server = self._server
         try:
-            with smtplib.SMTP(server.host, server.port, timeout=SMTP_SECONDS) as connection:
-                if server.tls:
-                    connection.starttls(context=ssl.create_default_context())
+            with self._connection() as connection:
                 if server.user:
                     connection.login(server.user, server.password or "")
                 connection.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
             log.error("mail cannot be sent", error=type(error).__name__)
             raise DependencyUnavailable(dependency="mail") from error
+
+    def _connection(self) -> smtplib.SMTP:
+        server, context = self._server, ssl.create_default_context()
+        if server.tls is SmtpTls.IMPLICIT:
+            return smtplib.SMTP_SSL(server.host, server.port, timeout=SMTP_SECONDS, context=context)
+        connection = smtplib.SMTP(server.host, server.port, timeout=SMTP_SECONDS)
+        try:
+            if server.tls is SmtpTls.STARTTLS:
+                connection.starttls(context=context)
+        except BaseException:
+            connection.close()
+            raise
+        return connection

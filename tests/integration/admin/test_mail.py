@@ -1,14 +1,15 @@
 """Mail to a server, which takes it, refuses it, hangs up or is not there; and into a folder."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 
 import pytest
 
-from admin.mail import FileMailer, Mail, SmtpMailer, SmtpServer
+from admin.mail import FileMailer, Mail, SmtpMailer, SmtpServer, SmtpTls
 from admin.resets import SUBJECT
 from mesh.clock import new_id
 from mesh.errors import DependencyUnavailable
@@ -19,34 +20,66 @@ MAIL = Mail("ada@example.com", SUBJECT, "sua senha · su contraseña\n")
 
 
 class Sink:
-    """A server for mail (RFC 5321), as much of it as a submission needs; `refusal` answers RCPT TO."""
+    """A server for mail (RFC 5321), as much of it as a submission needs; `refusal` answers RCPT TO.
 
-    def __init__(self, refusal: bytes = b"") -> None:
+    With `upgrade` it knows STARTTLS (RFC 3207). `said` is what came in the clear, line by line.
+    """
+
+    def __init__(self, refusal: bytes = b"", *, upgrade: ssl.SSLContext | None = None) -> None:
         self.refusal = refusal
         self.received: list[bytes] = []
+        self.logins: list[bytes] = []
+        self.said: list[bytes] = []
+        self._upgrade = upgrade
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink ESMTP\r\n")
         while line := await reader.readline():
             verb = line.split(b" ")[0].strip().upper()
+            clear = writer.get_extra_info("ssl_object") is None
+            if clear:
+                self.said.append(verb)
+            if verb == b"RCPT" and self.refusal == b"hang up":
+                break
+            if verb == b"AUTH":
+                self.logins.append(line.split()[2])
             if verb == b"DATA":
                 writer.write(b"354 go on\r\n")
                 self.received.append((await reader.readuntil(b"\r\n.\r\n"))[:-3])
-            if verb == b"RCPT" and self.refusal == b"hang up":
-                break
+            writer.write(self._answer(verb, clear))
             if verb == b"QUIT":
-                writer.write(b"221 bye\r\n")
                 break
-            writer.write(self.refusal if verb == b"RCPT" and self.refusal else b"250 sink\r\n")
+            if verb == b"STARTTLS" and self._upgrade:
+                try:
+                    await writer.start_tls(self._upgrade)
+                except (ssl.SSLError, ConnectionError):
+                    break
         writer.close()
-        await writer.wait_closed()
+        with suppress(ssl.SSLError, ConnectionError):
+            await writer.wait_closed()
+
+    def _answer(self, verb: bytes, clear: bool) -> bytes:
+        if verb == b"EHLO":
+            return b"250-sink\r\n250 STARTTLS\r\n" if clear and self._upgrade else b"250-sink\r\n250 AUTH PLAIN\r\n"
+        if verb == b"RCPT" and self.refusal:
+            return self.refusal
+        special = {b"AUTH": b"235 it is you\r\n", b"QUIT": b"221 bye\r\n"}
+        if self._upgrade:
+            special[b"STARTTLS"] = b"220 go on\r\n"
+        return special.get(verb, b"250 sink\r\n")
 
 
 @asynccontextmanager
 async def serving(sink: Sink) -> AsyncIterator[SmtpMailer]:
     async with await asyncio.start_server(sink.talk, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        yield SmtpMailer(SmtpServer("127.0.0.1", port, None, None, False), SENDER)
+        yield SmtpMailer(SmtpServer("127.0.0.1", port, None, None, SmtpTls.NONE), SENDER)
+
+
+def check_whole(received: bytes) -> None:
+    message = message_from_bytes(received, policy=policy.default)
+    assert (message["To"], message["From"], message["Subject"]) == (MAIL.to, SENDER, MAIL.subject)
+    assert message.get_content().replace("\r\n", "\n") == MAIL.text
 
 
 async def test_a_server_gets_the_whole_mail() -> None:
@@ -54,9 +87,7 @@ async def test_a_server_gets_the_whole_mail() -> None:
     async with serving(sink) as mailer:
         await mailer.send(MAIL)
     (received,) = sink.received
-    message = message_from_bytes(received, policy=policy.default)
-    assert (message["To"], message["From"], message["Subject"]) == (MAIL.to, SENDER, MAIL.subject)
-    assert message.get_content().replace("\r\n", "\n") == MAIL.text
+    check_whole(received)
 
 
 @pytest.mark.parametrize("refusal", [b"550 no such mailbox\r\n", b"451 later\r\n", b"hang up"])
@@ -69,15 +100,15 @@ async def test_a_server_that_does_not_take_it_is_unavailable(refusal: bytes) -> 
 
 
 async def test_a_server_that_is_away_or_knows_no_tls_is_unavailable() -> None:
-    away = SmtpMailer(SmtpServer("127.0.0.1", free_port(), None, None, False), SENDER)
+    away = SmtpMailer(SmtpServer("127.0.0.1", free_port(), None, None, SmtpTls.NONE), SENDER)
     with pytest.raises(DependencyUnavailable):
         await away.send(MAIL)
     sink = Sink()
     async with await asyncio.start_server(sink.talk, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(DependencyUnavailable):
-            await SmtpMailer(SmtpServer("127.0.0.1", port, "user", "password", True), SENDER).send(MAIL)
-    assert not sink.received, "nothing goes out in the clear"
+            await SmtpMailer(SmtpServer("127.0.0.1", port, "user", "password", SmtpTls.STARTTLS), SENDER).send(MAIL)
+    assert not sink.received + sink.logins, "nothing goes out in the clear"
 
 
 async def test_nobody_adds_headers(tmp_path: Path) -> None:
