@@ -49,10 +49,14 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Proved:
-    """Whom a token proves; `email` is None unless the provider verified it."""
+    """Whom a token proves.
+
+    `email` is None unless the provider verified it. `silent`: the token leaves it out, or whether it was.
+    """
 
     subject: str
     email: str | None
+    silent: bool
 
 
 def public_keys(jwks: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -100,7 +104,8 @@ def proved(token: str, keys: Iterable[Key], expected: Expected, *, now: float) -
     _check_time(claims, now)
     _check_party(claims, expected)
     _check_access_token(claims, key, expected.access_token)
-    return Proved(_subject(claims), _email(claims))
+    silent = "email" not in claims or "email_verified" not in claims
+    return Proved(_subject(claims), verified_email(claims), silent)
 
 
 def _signer(header: Mapping[str, Any], keys: Iterable[Key]) -> Key:
@@ -155,8 +160,11 @@ def _subject(claims: Mapping[str, Any]) -> str:
     return str(subject)
 
 
-def _email(claims: Mapping[str, Any]) -> str | None:
-    """Only `true` itself says that it was verified: what people typed at the provider proves nothing."""
+def verified_email(claims: Mapping[str, Any]) -> str | None:
+    """Of an ID token or UserInfo.
+
+    Only `true` itself says that it was verified: what people typed at the provider proves nothing.
+    """
     email = claims.get("email")
     return str(email) if claims.get("email_verified") is True and _is_text(email, LONGEST_EMAIL) else None
 

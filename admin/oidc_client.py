@@ -4,7 +4,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
 
@@ -12,7 +12,16 @@ import structlog
 
 from admin import oidc_http
 from admin.errors import OidcLoginRefused
-from admin.id_tokens import Expected, Key, Proved, TokenRefusedError, UnknownKeyError, proved, public_keys
+from admin.id_tokens import (
+    Expected,
+    Key,
+    Proved,
+    TokenRefusedError,
+    UnknownKeyError,
+    proved,
+    public_keys,
+    verified_email,
+)
 from admin.oidc_http import ProviderAwayError
 from admin.oidc_providers import Provider, is_safe
 from mesh.clock import Clock
@@ -61,14 +70,25 @@ class Kept(Generic[T]):
 class Metadata:
     """What of a provider's metadata counts here (OpenID Connect Discovery 1.0, RFC 8414).
 
-    `basic`: the client's secret goes into a header, else the form. `names_itself`: redirects have `iss` (RFC 9207).
+    `userinfo_endpoint` is '' where there is none. `basic`: the client's secret goes into a header, else the form.
+    `names_itself`: redirects have `iss` (RFC 9207).
     """
 
     authorization_endpoint: str
     token_endpoint: str
     jwks_uri: str
+    userinfo_endpoint: str
     basic: bool
     names_itself: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed:
+    """Whom a code proves; `access_token` is '' unless the ID token leaves the email to UserInfo."""
+
+    subject: str
+    email: str | None
+    access_token: str = field(repr=False)
 
 
 class ProviderClient:
@@ -109,15 +129,32 @@ class ProviderClient:
         if issuer != self.provider.issuer and (issuer or known.names_itself):
             raise self._refused("the redirect is another provider's")
 
-    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Proved:
+    async def redeem(self, code: str, *, verifier: str, nonce: str) -> Redeemed:
         """Whom a code proves. Raises OidcLoginRefused; the code is used up either way."""
         try:
-            answer = await self._exchange(await self._metadata.get(), code, verifier)
-            return await self._proved(answer, nonce)
+            metadata = await self._metadata.get()
+            answer = await self._exchange(metadata, code, verifier)
+            found = await self._proved(answer, nonce)
         except ProviderAwayError as error:
             raise self._away(error) from None
         except TokenRefusedError as error:
             raise self._refused(f"the ID token: {error}") from None
+        asks = found.silent and metadata.userinfo_endpoint and self.provider.email_domains
+        return Redeemed(found.subject, found.email, str(answer.get("access_token", "")) if asks else "")
+
+    async def email(self, found: Redeemed) -> str | None:
+        """What UserInfo says that the provider verified (OpenID Connect Core 5.3).
+
+        Raises OidcLoginRefused when it speaks of somebody else than the ID token.
+        """
+        headers = {"authorization": f"Bearer {found.access_token}"}
+        try:
+            said = await oidc_http.get((await self._metadata.get()).userinfo_endpoint, headers)
+        except ProviderAwayError as error:
+            raise self._away(error) from None
+        if said.get("sub") != found.subject:
+            raise self._refused("UserInfo is another's")
+        return verified_email(said)
 
     async def _proved(self, answer: dict[str, Any], nonce: str) -> Proved:
         token, access_token = answer.get("id_token"), answer.get("access_token", "")
@@ -165,8 +202,9 @@ class ProviderClient:
         if "client_secret_basic" not in methods and "client_secret_post" not in methods:
             raise ProviderAwayError("it takes no client secret")
         names = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-        urls = {name: str(found.get(name, "")) for name in names}
-        if unsafe := [name for name, url in urls.items() if not is_safe(url, allow_loopback=self._allow_loopback)]:
+        urls = {name: str(found.get(name, "")) for name in (*names, "userinfo_endpoint")}
+        called = [name for name in urls if name in names or name in found]
+        if unsafe := [name for name in called if not is_safe(urls[name], allow_loopback=self._allow_loopback)]:
             raise ProviderAwayError(f"not to be called: {', '.join(unsafe)}")
         says = found.get("authorization_response_iss_parameter_supported") is True
         return Metadata(**urls, basic="client_secret_basic" in methods, names_itself=says)

@@ -16,9 +16,9 @@ class ProviderAwayError(Exception):
     """The provider did not answer, or with something that cannot be used; the message says what."""
 
 
-async def get(url: str) -> dict[str, Any]:
+async def get(url: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The JSON object there. Raises ProviderAwayError."""
-    status, found = await _ask("GET", url)
+    status, found = await _ask("GET", url, headers=headers)
     if status != 200:
         raise ProviderAwayError(f"it answered HTTP {status}")
     return found

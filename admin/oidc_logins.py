@@ -140,7 +140,10 @@ class OidcLogins:
             return
         nonce, verifier = _derived(redirect.secret, "nonce"), _derived(redirect.secret, "verifier")
         found = await client.redeem(redirect.code, verifier=verifier, nonce=nonce)
-        email = normal_email(found.email or "")
+        email = found.email
+        if found.access_token and not await self._is_linked(client.provider.issuer, found.subject):
+            email = await client.email(found)
+        email = normal_email(email or "")
         async with self._store.connection() as connection:
             await self._store.sql.prove_oidc_login(
                 connection,
@@ -148,6 +151,11 @@ class OidcLogins:
                 subject=found.subject,
                 email=email if client.provider.speaks_for(email) else None,
             )
+
+    async def _is_linked(self, issuer: str, subject: str) -> bool:
+        """Of who is, no email is needed, and UserInfo may be away."""
+        async with self._store.connection() as connection:
+            return bool(await self._store.sql.is_linked(connection, issuer=issuer, subject=subject))
 
     async def _proof(self, redirect: Redirect) -> Any:
         async with self._store.connection() as connection:

@@ -30,6 +30,10 @@ RETURNING subject, email;
 -- Logins that nobody can complete any more.
 DELETE FROM oidc_logins WHERE expires_at < :before;
 
+-- name: is_linked(issuer, subject)$
+-- Whether the subject is anybody here.
+SELECT EXISTS (SELECT FROM oidc_links WHERE issuer = :issuer AND subject = :subject);
+
 -- name: lock_linked(issuer, subject)^
 -- Who is linked, let in or not; held for the transaction.
 SELECT u.user_id, u.email, u.name, u.role, u.factory_id, u.state, u.created_at, u.updated_at

@@ -54,7 +54,9 @@ class SigningKey:
 
 
 class OidcProvider:
-    """Who is logged in here is `person`; `claims`, `sign`, `metadata` and `redirects` bend what it says.
+    """Who is logged in here is `person`; `claims`, `sign`, `metadata`, `redirects` and `userinfo` bend what it says.
+
+    With `reticent` ID tokens name the subject alone, and UserInfo says the rest.
 
     `away` names paths that answer HTTP 503, `slow` paths that never answer, `moved` paths that redirect, `huge` paths
     whose answer does not end.
@@ -67,11 +69,14 @@ class OidcProvider:
         self.sign: Callable[[Claims], str] = lambda claims: self.keys[0].sign(claims)
         self.metadata: Callable[[Claims], Claims] = lambda metadata: metadata
         self.redirects: Callable[[Claims], Claims] = lambda query: query
+        self.userinfo: Callable[[Claims], web.Response] = web.json_response
+        self.reticent = False
         self.now: Callable[[], float] = time.time
         self.away, self.slow, self.moved, self.huge = set[str](), set[str](), set[str](), set[str]()
         self.asked: list[str] = []
         self.issuer = ""
         self._codes: dict[str, dict[str, str]] = {}
+        self._people: dict[str, Claims] = {}
         self._over = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -80,6 +85,7 @@ class OidcProvider:
         app.router.add_get("/jwks", self._jwks)
         app.router.add_get("/authorize", self._authorize)
         app.router.add_post("/token", self._token)
+        app.router.add_get("/userinfo", self._userinfo)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -116,6 +122,7 @@ class OidcProvider:
             "authorization_endpoint": f"{self.issuer}/authorize",
             "token_endpoint": f"{self.issuer}/token",
             "jwks_uri": f"{self.issuer}/jwks",
+            "userinfo_endpoint": f"{self.issuer}/userinfo",
             "response_types_supported": ["code"],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": ["RS256", "ES256", "EdDSA"],
@@ -155,10 +162,18 @@ class OidcProvider:
             "exp": now + 300,
             "nonce": asked.get("nonce"),
             "at_hash": unpadded(digest[: len(digest) // 2]),
-            **self.person,
+            **({"sub": self.person["sub"]} if self.reticent else self.person),
         }
+        self._people[access_token] = self.person
         answer = {"access_token": access_token, "token_type": "Bearer", "id_token": self.sign(self.claims(claims))}
         return web.json_response(answer)
+
+    async def _userinfo(self, request: web.Request) -> web.Response:
+        """By the access token in the header alone (RFC 6750, 2.1)."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or token not in self._people or request.query_string:
+            return web.json_response({"error": "invalid_token"}, status=401)
+        return self.userinfo(self._people[token])
 
     def _is_client(self, authorization: str, form: dict[str, Any]) -> bool:
         """By header or form (RFC 6749, 2.3.1), and not by both."""
