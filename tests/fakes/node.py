@@ -1,6 +1,5 @@
 """A node's JSON-RPC over HTTP with faults: a server before a real node that hangs, refuses, breaks off or lies."""
 
-import asyncio
 import json
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -8,6 +7,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from aiohttp import ClientSession, web
+
+from tests.fakes.served import Served
 
 Answer = dict[str, Any]
 Lie = Callable[[Answer], Answer]
@@ -39,15 +40,14 @@ class Garbage:
 NodeFault = Hang | Disconnect | Status | Garbage | Lie
 
 
-class FaultyNode:
+class FaultyNode(Served):
     """Each call of a method meets the next fault planned for it, once; or the one that was set for good."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        super().__init__(web.post("/", self._handle))
+        self._node = url
         self._planned: defaultdict[str, deque[NodeFault]] = defaultdict(deque)
         self._lasting: dict[str, NodeFault] = {}
-        self._open = asyncio.Event()
-        self.url = ""
 
     def plan(self, method: str, *faults: NodeFault) -> None:
         self._planned[method].extend(faults)
@@ -65,20 +65,12 @@ class FaultyNode:
 
     async def __aenter__(self) -> Self:
         self._session = ClientSession()
-        app = web.Application()
-        app.router.add_post("/", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
+        return await super().__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.set()
-        await self._runner.cleanup()
+        await super().__aexit__(kind, error, trace)
         await self._session.close()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -87,7 +79,7 @@ class FaultyNode:
         planned = self._planned[method]
         match planned.popleft() if planned else self._lasting.get(method):
             case Hang():
-                await self._open.wait()
+                await self.over.wait()
             case Disconnect(done=True):
                 await self._ask(body)
             case Status(code=code):
@@ -105,6 +97,6 @@ class FaultyNode:
         return web.Response()
 
     async def _ask(self, body: bytes) -> Answer:
-        async with self._session.post(self._url, data=body, headers={"content-type": "application/json"}) as response:
+        async with self._session.post(self._node, data=body, headers={"content-type": "application/json"}) as response:
             answer: Answer = await response.json()
             return answer

@@ -1,6 +1,5 @@
 """An OpenID Connect provider: real HTTP, real keys, PKCE and the client's secret checked; codes are good once."""
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -8,14 +7,15 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
 import jwt
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.fakes.served import Served
 
 CLIENT_ID, CLIENT_SECRET = "voketag client", "a secret: of/tests only"
 REDIRECT_URI = "http://127.0.0.1:9/login/callback"
@@ -53,7 +53,7 @@ class SigningKey:
         return jwt.encode(claims, self.private, self.algorithm, headers={"kid": self.kid})
 
 
-class OidcProvider:
+class OidcProvider(Served):
     """Who is logged in here is `person`; `claims`, `sign`, `metadata`, `redirects` and `userinfo` bend what it says.
 
     With `reticent` ID tokens name the subject alone, and UserInfo says the rest.
@@ -63,6 +63,14 @@ class OidcProvider:
     """
 
     def __init__(self) -> None:
+        super().__init__(
+            web.get("/.well-known/openid-configuration", self._discover),
+            web.get("/jwks", self._jwks),
+            web.get("/authorize", self._authorize),
+            web.post("/token", self._token),
+            web.get("/userinfo", self._userinfo),
+            middlewares=[self._faults],
+        )
         self.keys = [SigningKey("key-1")]
         self.person: Claims = {"sub": "subject-1", "email": "ada@example.com", "email_verified": True}
         self.claims: Callable[[Claims], Claims] = lambda claims: claims
@@ -74,29 +82,12 @@ class OidcProvider:
         self.now: Callable[[], float] = time.time
         self.away, self.slow, self.moved, self.huge = set[str](), set[str](), set[str](), set[str]()
         self.asked: list[str] = []
-        self.issuer = ""
         self._codes: dict[str, dict[str, str]] = {}
         self._people: dict[str, Claims] = {}
-        self._over = asyncio.Event()
 
-    async def __aenter__(self) -> Self:
-        app = web.Application(middlewares=[self._faults])
-        app.router.add_get("/.well-known/openid-configuration", self._discover)
-        app.router.add_get("/jwks", self._jwks)
-        app.router.add_get("/authorize", self._authorize)
-        app.router.add_post("/token", self._token)
-        app.router.add_get("/userinfo", self._userinfo)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.issuer = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        await self._runner.cleanup()
+    @property
+    def issuer(self) -> str:
+        return self.url
 
     @web.middleware
     async def _faults(self, request: web.Request, handler: Any) -> web.StreamResponse:
@@ -106,7 +97,7 @@ class OidcProvider:
         if request.path in self.moved:
             return web.Response(status=302, headers={"location": f"{self.issuer}/elsewhere"})
         if request.path in self.slow:
-            await self._over.wait()
+            await self.over.wait()
         if request.path in self.huge:
             response = web.StreamResponse()
             await response.prepare(request)

@@ -1,27 +1,26 @@
 """A remote signer: HTTP, the call eth_signTransaction, and proofs that each side has the token."""
 
-import asyncio
 import hmac
 import json
 from collections.abc import Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
 from eth_account.signers.local import LocalAccount
 
 from anchor.remote_signer import NONCE, PROOF, proof
+from tests.fakes.served import Served
 
 Wish = dict[str, Any]
 
 
-class RemoteSignerServer:
+class RemoteSignerServer(Served):
     """`change` bends what is asked before it is signed, `reply` the answer, `proves` its proof."""
 
     def __init__(self, account: LocalAccount, token: str) -> None:
+        super().__init__(web.post("/", self._handle))
         self.account = account
         self.token = token
-        self.url = ""
         self.asked = 0
         self.refused = 0
         self.change: Callable[[Wish], Wish] = lambda wish: wish
@@ -29,22 +28,6 @@ class RemoteSignerServer:
         self.proves: Callable[[str, bytes], str] = lambda nonce, body: proof(self.token.encode(), "answer", nonce, body)
         self.status = 200
         self.hangs = False
-        self._over = asyncio.Event()
-
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_post("/", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        await self._runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.Response:
         body, nonce, token = await request.read(), request.headers.get(NONCE, ""), self.token.encode()
@@ -53,7 +36,7 @@ class RemoteSignerServer:
             return web.Response(status=401)
         self.asked += 1
         if self.hangs:
-            await self._over.wait()
+            await self.over.wait()
         answer = self.reply(json.dumps(self._sign(json.loads(body))).encode())
         headers = {PROOF: self.proves(nonce, answer)}
         return web.Response(status=self.status, body=answer, content_type="application/json", headers=headers)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from aiohttp import web
 from cryptography import x509
@@ -16,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from rfc3161_client import TimestampRequestBuilder
 from rfc3161_client.base import HashAlgorithm
+
+from tests.fakes.served import Served
 
 CONFIGURATION = """
 [tsa]
@@ -82,19 +82,18 @@ def query(data: bytes) -> bytes:
     return TimestampRequestBuilder(data=data, hash_algorithm=HashAlgorithm.SHA256).build().as_bytes()
 
 
-class TimeStampAuthority:
+class TimeStampAuthority(Served):
     """`change` bends the question before it is answered, `reply` the answer."""
 
     def __init__(self, folder: Path, issuer: Issuer, *, digests: str = "sha256, sha512") -> None:
+        super().__init__(web.post("/", self._handle))
         self.issuer = issuer
-        self.url = ""
         self.asked = 0
         self.status = 200
         self.hangs = False
         self.change: Callable[[bytes], bytes] = lambda question: question
         self.reply: Callable[[bytes], bytes] = lambda answer: answer
         self._folder = folder
-        self._over = asyncio.Event()
         (folder / "tsa.conf").write_text(CONFIGURATION.format(folder=folder, digests=digests))
         (folder / "serial").write_text("01\n")
         self.use(issuer)
@@ -110,27 +109,12 @@ class TimeStampAuthority:
         """What to trust, in PEM."""
         return self.issuer.root.public_bytes(Encoding.PEM)
 
-    async def __aenter__(self) -> Self:
-        app = web.Application()
-        app.router.add_post("/", self._handle)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/"
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        await self._runner.cleanup()
-
     async def _handle(self, request: web.Request) -> web.Response:
         self.asked += 1
         assert request.content_type == "application/timestamp-query"
         question = self.change(await request.read())
         if self.hangs:
-            await self._over.wait()
+            await self.over.wait()
         answer = self.reply(await self.answer(question))
         return web.Response(status=self.status, body=answer, content_type="application/timestamp-reply")
 
