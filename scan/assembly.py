@@ -8,6 +8,7 @@ from typing import Any
 from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2, ruling_pb2_grpc, scan_pb2, scan_pb2_grpc
 
 from mesh import client, database, valkey
+from mesh.admission import Admission
 from mesh.api_keys import ApiKeyAuthenticator
 from mesh.clock import Clock, SystemClock, new_id
 from mesh.cluster import lanes
@@ -20,6 +21,7 @@ from mesh.presence import Presence
 from mesh.refusals import Refusals
 from mesh.server import Raw, Server, ServerParts
 from mesh.user_tokens import UserAuthenticator
+from scan.audience import Audience
 from scan.caller import Callers
 from scan.card import Cards
 from scan.cases import Cases
@@ -160,7 +162,9 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
 
         callers = Callers(salts, geography(settings))
         documents = Documents(Page(), read_languages(), Cookie(secure=settings.cookie_secure, entropy=os.urandom))
-        others: dict[str, Any] = {"cases": cases, "watching": watching, "callers": callers, "documents": documents}
+        known = authenticators(settings, store, clock)
+        audience = Audience(watching, Admission(known.values()))
+        others: dict[str, Any] = {"cases": cases, "audience": audience, "callers": callers, "documents": documents}
         service = ScanService(verifier, streams, receipts, reports, **others)
         log = LedgerService(Log(pool, ledger, journal), verifier)
         ruling = RulingService(Rulings(store, tallies, keyring, new_id=new_id))
@@ -168,7 +172,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
             settings,
             registrations(service, log, ruling),
             SharedLimiter(shared, local),
-            authenticators(settings, store, clock),
+            known,
             raw={METHOD: VerifyCall(service, verifier, counters, callers)},
             on_stop=on_stop,
             refusals=Refusals(pool, clock, new_id),

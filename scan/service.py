@@ -9,10 +9,11 @@ from google.api.httpbody_pb2 import HttpBody
 from grpc.aio import ServicerContext
 from voketag.scan.v1 import scan_pb2, scan_pb2_grpc
 
-from mesh.errors import AccessDenied, TokenMalformed
+from mesh.errors import TokenMalformed
 from mesh.idempotency import RequestKey
-from mesh.identity import CLIENT_ADDRESS, Principal, address_prefix, caller, metadata_of, peer_address
+from mesh.identity import CLIENT_ADDRESS, address_prefix, caller, metadata_of, peer_address
 from scan import convert
+from scan.audience import Audience, own
 from scan.caller import Callers
 from scan.card import Card
 from scan.cases import Cases
@@ -21,7 +22,6 @@ from scan.document import Documents
 from scan.receipt import Receipts
 from scan.reports import Reports
 from scan.verify import Verifier
-from scan.watching import Watching
 
 Context = ServicerContext[Any, Any]
 
@@ -37,7 +37,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         reports: Reports,
         *,
         cases: Cases,
-        watching: Watching,
+        audience: Audience,
         callers: Callers,
         documents: Documents,
     ) -> None:
@@ -47,7 +47,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self._receipts = receipts
         self._reports = reports
         self._cases = cases
-        self._watching = watching
+        self._audience = audience
         self._documents = documents
 
     async def Verify(self, request: scan_pb2.VerifyRequest, context: Context) -> scan_pb2.VerifyResponse:
@@ -72,9 +72,10 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self, request: scan_pb2.WatchScansRequest, context: Context
     ) -> AsyncIterator[scan_pb2.WatchScansResponse]:
         """Sends scans as they are recorded."""
-        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
-        after = request.after if request.HasField("after") else None
-        async with aclosing(self._watching.watch(factory_id, after)) as stretches:
+        after, metadata = request.after if request.HasField("after") else None, metadata_of(context)
+        async with aclosing(
+            self._audience.watch(caller(), _asked(request.factory_id), after, metadata=metadata)
+        ) as stretches:
             async for seen in stretches:
                 yield convert.watch_response(seen)
 
@@ -82,15 +83,13 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         self, request: scan_pb2.GetTodayTotalsRequest, context: Context
     ) -> scan_pb2.GetTodayTotalsResponse:
         """Gives the scans of today by verdict."""
-        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
-        return convert.totals_response(await self._watching.today(factory_id))
+        return convert.totals_response(await self._audience.today(caller(), _asked(request.factory_id)))
 
     async def ListTopProducts(
         self, request: scan_pb2.ListTopProductsRequest, context: Context
     ) -> scan_pb2.ListTopProductsResponse:
         """Lists the products that were scanned most."""
-        factory_id = _watched(caller(), UUID(request.factory_id) if request.factory_id else None)
-        found = await self._watching.top(factory_id, request.count)
+        found = await self._audience.top(caller(), _asked(request.factory_id), request.count)
         return scan_pb2.ListTopProductsResponse(products=map(convert.top_product, found))
 
     async def LookupTag(self, request: scan_pb2.LookupTagRequest, context: Context) -> scan_pb2.LookupTagResponse:
@@ -135,7 +134,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
 
     async def GetProductProof(self, request: scan_pb2.GetProductProofRequest, context: Context) -> HttpBody:
         """Gives the receipt of a product to whom it belongs."""
-        card = await self._receipts.card(UUID(request.product_id), _own(caller()))
+        card = await self._receipts.card(UUID(request.product_id), own(caller()))
         return await self._receipt(card, request.encoding, context)
 
     async def _receipt(self, card: Card, encoding: scan_pb2.ReceiptEncoding.ValueType, context: Context) -> HttpBody:
@@ -160,16 +159,5 @@ def address_of(metadata: Mapping[str, str], context: Context) -> str:
     return metadata.get(CLIENT_ADDRESS) or peer_address(context.peer())
 
 
-def _own(principal: Principal) -> UUID | None:
-    """The factory that calls, or that a person is of: they reach nothing of another. None for who reaches all."""
-    return principal.uuid if principal.kind == "factory" else principal.factory_id
-
-
-def _watched(principal: Principal, factory_id: UUID | None) -> UUID | None:
-    """Whose scans a caller watches, None for everybody's. Raises AccessDenied."""
-    own = _own(principal)
-    if own is None:
-        return factory_id
-    if factory_id not in (None, own):
-        raise AccessDenied
-    return own
+def _asked(factory_id: str) -> UUID | None:
+    return UUID(factory_id) if factory_id else None

@@ -117,6 +117,16 @@ async def opened(call: Any) -> bool:
     return True
 
 
+async def lets_in(channel: grpc.aio.Channel) -> bool:
+    try:
+        await stub_of(channel).GetTodayTotals(scan_pb2.GetTodayTotalsRequest(), timeout=10)
+    except grpc.aio.AioRpcError as error:
+        if reason_of(error) != "CREDENTIALS_INVALID":
+            raise
+        return False
+    return True
+
+
 def size_of(service: Service) -> int:
     assert service.child.pid is not None
     return resident(service.child.pid)
@@ -205,6 +215,31 @@ async def test_what_is_refused(
         async with connected(database.owner_dsn) as owner:
             await owner.execute("UPDATE factory.api_keys SET revoked_at = now() WHERE key_id = $1", ended.key_id)
         assert await reason(NOW, (("x-api-key", ended.key),)) == "CREDENTIALS_INVALID"
+
+
+async def test_a_key_that_is_revoked_meanwhile_is_told_no_more(
+    service: Service, database: Database, stub: Stub, tenant: Tenant
+) -> None:
+    batch = await database.batch(2, state="COMPLETED")
+    ended = await open_account(database, database.factory_id)
+    async with with_api_key(service.target, ended.key) as theirs, with_api_key(service.target, tenant.key) as mine:
+        calls = [stub_of(channel).WatchScans(NOW) for channel in (theirs, mine)]
+        for call in calls:
+            await call.read()
+        await verify(stub, batch.tokens[0])
+        for call in calls:
+            await seen(call, 1)
+        async with connected(database.owner_dsn) as owner:
+            await owner.execute("UPDATE factory.api_keys SET revoked_at = now() WHERE key_id = $1", ended.key_id)
+        async with asyncio.timeout(20):
+            while await lets_in(theirs):
+                await asyncio.sleep(0.05)
+        await verify(stub, batch.tokens[1])
+        assert [scan.product_id for scan in await seen(calls[1], 1)] == [str(batch.product_ids[1])]
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await read(calls[0])
+        assert reason_of(refused.value) == "CREDENTIALS_INVALID"
+        calls[1].cancel()
 
 
 async def test_idle_watchers_cost_little_and_leave_nothing(service: Service, tenant: Tenant) -> None:

@@ -141,6 +141,7 @@ class ScanServiceServicer:
         or of the factory that a person is of, and for others of one factory or of all. The first answer comes at once, with or
         without scans, and then one at least every 30 s. A watcher that is slower than its scans loses the oldest, and is told
         how many. Whoever breaks off goes on with `after`, up to 1,000,000 scans back (of everybody's), and misses nothing.
+        When its API key is revoked or its access token has ended it is told no more scans, but CREDENTIALS_INVALID.
 
         Errors: POSITION_LOST, ACCESS_DENIED (another factory's scans), VALIDATION_FAILED, RATE_LIMITED,
         DEPENDENCY_UNAVAILABLE, SHUTTING_DOWN.
