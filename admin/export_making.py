@@ -128,5 +128,11 @@ class ExportMaking:
         log.info("export made", export_id=str(export_id), rows=count, bytes=file.size)
 
     async def _fail(self, export_id: UUID, failure: str) -> None:
-        async with self._store.connection() as connection:
-            await self._store.sql.fail_order(connection, export_id=export_id, failure=failure, now=self._clock.now())
+        """What was written of the file goes with it."""
+        async with self._store.transaction() as connection:
+            row = await self._store.sql.lock_order(connection, export_id=export_id)
+            failed = await self._store.sql.fail_order(
+                connection, export_id=export_id, failure=failure, now=self._clock.now()
+            )
+            if affected(failed) and row["file_id"] is not None:
+                await self._store.sql.drop_file(connection, file_id=row["file_id"])

@@ -30,7 +30,7 @@ WHERE export_id < :before
 ORDER BY export_id DESC LIMIT :page_size;
 
 -- name: lock_order(export_id)^
--- The export that a worker is about to run, or somebody calls off.
+-- The export that a worker is about to run or gives up, or somebody calls off.
 SELECT user_id, kind, format, from_time, to_time, factory_id, role, state, file_id FROM exports WHERE export_id = :export_id
 FOR UPDATE;
 

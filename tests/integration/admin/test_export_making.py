@@ -94,13 +94,15 @@ async def test_a_worker_that_stops_leaves_it_to_the_next(store: Store, ada: Expo
 
 
 async def test_a_file_that_grows_too_large_is_given_up_and_says_so(
-    store: Store, ada: Exporter, factory: Factory
+    ground: Ground, store: Store, ada: Exporter, factory: Factory
 ) -> None:
     order = await ada.start("scans", factory_id=str(factory.factory_id))
     await making(store, largest=100_000).make(job(order))
     made = await ada.get(order.export_id)
     assert (made.state, made.file.link) == (pb.EXPORT_STATE_FAILED, "")
     assert "100000 bytes" in made.failure
+    async with ground.owner() as owner:
+        assert await owner.fetchval("SELECT file_id IS NULL FROM exports WHERE export_id = $1", order.export_id)
     await making(store).make(job(order))
     assert (await ada.get(order.export_id)).state == pb.EXPORT_STATE_FAILED, "it stays so"
 
