@@ -15,6 +15,8 @@ from mesh.database import load_queries
 from trust.canonical import SubjectKind
 from trust.tiles import Tile
 
+FIRST = UUID(int=0)
+
 
 class LeaseLostError(Exception):
     """Another process holds the target's lease: this one must not write."""
@@ -22,11 +24,15 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Pending roots: the age of the oldest (seconds), how many there are, up to a window's, whether any is urgent."""
+    """Pending roots: the age of the oldest (seconds), how many there are, up to a window's, whether any is urgent.
+
+    `oldest` is the lowest id of their submissions.
+    """
 
     seconds: float
     roots: int
     urgent: bool
+    oldest: UUID
 
 
 class TargetJournal:
@@ -70,9 +76,9 @@ class TargetJournal:
             await self._queries.lock_windows(connection)
             yield Closing(connection, self._queries)
 
-    async def waiting(self, limit: int) -> Waiting | None:
-        """What the next window would take; None when nothing is pending."""
-        return _waiting(await self._queries.pending_window(self._pool, limit=limit))
+    async def waiting(self, limit: int, since: UUID = FIRST) -> Waiting | None:
+        """What the next window would take of submissions with ids from `since` on; None when none is pending."""
+        return _waiting(await self._queries.pending_window(self._pool, since=since, limit=limit))
 
     async def backed_up(self, limit: int) -> bool:
         """True while the target owes `limit` trees."""
@@ -94,7 +100,7 @@ class Closing:
 
     async def waiting(self, limit: int) -> Waiting | None:
         """What this window would take; None when nothing is pending, as when another process was faster."""
-        return _waiting(await self._queries.pending_window(self._connection, limit=limit))
+        return _waiting(await self._queries.pending_window(self._connection, since=FIRST, limit=limit))
 
     async def pending(self, limit: int) -> list[tuple[UUID, Submission]]:
         """The oldest submissions without a tree."""
@@ -128,4 +134,4 @@ class Closing:
 
 
 def _waiting(row: Any) -> Waiting | None:
-    return Waiting(row["waited_seconds"], row["pending"], row["urgent"]) if row["pending"] else None
+    return Waiting(row["waited_seconds"], row["pending"], row["urgent"], row["oldest"]) if row else None

@@ -7,12 +7,16 @@ import structlog
 
 from anchor.submission import Submission
 from anchor.target import Policy
-from anchor.target_journal import TargetJournal, Waiting
+from anchor.target_journal import FIRST, TargetJournal, Waiting
 from trust.canonical import anchor_leaf
 from trust.merkle import leaf_hash
 from trust.tiles import Tile, TileBuilder
 
 log = structlog.get_logger()
+WHOLE = 60
+"""One look in so many is at everything that waits."""
+MARGIN_MS = 60_000
+"""So much older than the oldest root of the last look another may be, by the time in its id, and be seen at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,8 @@ class Windows:
     def __init__(self, journal: TargetJournal, policy: WindowPolicy) -> None:
         self._journal = journal
         self._policy = policy
+        self._looks = 0
+        self._since = FIRST
 
     @classmethod
     def under(cls, policy: str, journal: TargetJournal, seconds: float, roots: int) -> "Windows":
@@ -67,8 +73,17 @@ class Windows:
         return cls(journal, WindowPolicy(seconds, roots, targets=targets))
 
     async def waiting(self) -> Waiting | None:
-        """What the next window would take; None when nothing is pending."""
-        return await self._journal.waiting(self._policy.roots)
+        """What the next window would take; None when nothing is pending.
+
+        Looks begin a little before the oldest root that was found last. A root with an older id, as from a process
+        whose clock is behind, waits for a whole look or the next window, whichever is first.
+        """
+        since = self._since if self._looks % WHOLE else FIRST
+        self._looks += 1
+        waiting = await self._journal.waiting(self._policy.roots, since)
+        if waiting:
+            self._since = UUID(int=max(waiting.oldest.int - (MARGIN_MS << 80), 0))
+        return waiting
 
     async def close_due(self, fence: int, waiting: Waiting | None) -> int | None:
         """Makes a tree of the pending roots, which each target owes something then, in one commit: the tree's id.

@@ -1,10 +1,16 @@
--- name: pending_window(limit)^
--- Whether roots wait, for how long, whether there are as many as a window takes, and whether one is urgent. One clock for
--- all: the database's.
-SELECT (SELECT extract(epoch FROM clock_timestamp() - created_at)::float8 FROM submissions
-        WHERE tree_id IS NULL ORDER BY submission_id LIMIT 1) AS waited_seconds,
-       (SELECT count(*) FROM (SELECT FROM submissions WHERE tree_id IS NULL LIMIT :limit) AS pending) AS pending,
-       EXISTS (SELECT FROM submissions WHERE tree_id IS NULL AND urgent) AS urgent;
+-- name: pending_window(since, limit)^
+-- The oldest of the roots that wait, with ids from `since` on; for how long, whether there are as many as a window takes,
+-- and whether one is urgent. One clock for all: the database's. The index has entries of roots that wait no more, until
+-- vacuum takes them out: they are behind `since`.
+SELECT oldest.submission_id AS oldest, extract(epoch FROM clock_timestamp() - oldest.created_at)::float8 AS waited_seconds,
+       (SELECT count(*) FROM (
+            SELECT FROM submissions WHERE tree_id IS NULL AND submission_id >= :since::uuid LIMIT :limit
+        ) AS pending) AS pending,
+       EXISTS (SELECT FROM submissions WHERE tree_id IS NULL AND urgent AND submission_id >= :since::uuid) AS urgent
+FROM (
+    SELECT submission_id, created_at FROM submissions
+    WHERE tree_id IS NULL AND submission_id >= :since::uuid ORDER BY submission_id LIMIT 1
+) AS oldest;
 
 -- name: lock_windows()!
 -- One window closes at a time, whichever target's process does it; the lock ends with the transaction.

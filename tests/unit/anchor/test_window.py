@@ -3,7 +3,7 @@ from uuid import UUID
 import pytest
 
 from anchor.submission import Submission
-from anchor.target_journal import Waiting
+from anchor.target_journal import FIRST, Waiting
 from anchor.window import WindowPolicy, leaf, plant
 from trust.canonical import SubjectKind
 from trust.merkle import root, verify_inclusion
@@ -39,10 +39,10 @@ def test_a_leaf_binds_everything_about_a_submission() -> None:
 @pytest.mark.parametrize(
     ("waiting", "due"),
     [
-        (Waiting(59.9, 9, urgent=False), False),
-        (Waiting(60.0, 1, urgent=False), True),
-        (Waiting(0.0, 10, urgent=False), True),
-        (Waiting(0.0, 1, urgent=True), True),
+        (Waiting(59.9, 9, urgent=False, oldest=FIRST), False),
+        (Waiting(60.0, 1, urgent=False, oldest=FIRST), True),
+        (Waiting(0.0, 10, urgent=False, oldest=FIRST), True),
+        (Waiting(0.0, 1, urgent=True, oldest=FIRST), True),
     ],
 )
 def test_a_window_is_due_by_time_or_number_or_urgency(waiting: Waiting, due: bool) -> None:
