@@ -32,6 +32,7 @@ from tests.servers import free_port
 WARM_SECONDS = 5.0
 GROWTH = 1.2
 ROUNDS = 10
+PEOPLE = 50
 SHARE = 10
 """The smaller data is a part in so many of the other."""
 KNOWN_FACTORIES = "SELECT factory_id::text FROM admin.factory_rollups GROUP BY 1 ORDER BY sum(scans) DESC, 1"
@@ -45,13 +46,15 @@ class Asker:
     place: Place
     pid: int
     asks: dict[str, list[Ask]]
-    people: Sequence[Metadata]
+    keys: TokenKeys
     postgres: "asyncpg.Pool[Any]"
     took: dict[tuple[str, str], list[int]] = field(default_factory=lambda: defaultdict(list))
     random: Random = field(default_factory=lambda: Random(1))
+    people: Sequence[Metadata] = ()
 
     async def run(self, rate: float, seconds: float) -> None:
-        """So many calls a second, mixed, and one to PostgreSQL for each twenty."""
+        """So many calls a second, mixed, and one to PostgreSQL for each twenty; people's tokens count for minutes."""
+        self.people = people(self.keys, PEOPLE)
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number in range(int(rate * seconds)):
@@ -101,8 +104,8 @@ async def asker(scans: int, products: int) -> AsyncIterator[Asker]:
             [row[0] for row in await pool.fetch(KNOWN_FACTORIES)], [row[0] for row in await pool.fetch(KNOWN_PRODUCTS)]
         )
         assert child.pid is not None
-        callers = people(TokenKeys.from_json(at.ground.secrets.user_keys.read_text()), 50)
-        yield Asker(at, child.pid, asks(channel, at.size, known), callers, pool)
+        keys = TokenKeys.from_json(at.ground.secrets.user_keys.read_text())
+        yield Asker(at, child.pid, asks(channel, at.size, known), keys, pool)
 
 
 def told(one: Asker) -> dict[str, float]:

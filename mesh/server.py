@@ -63,8 +63,8 @@ class ServerParts:
 class _Methods(grpc.GenericRpcHandler):
     """All methods of a server by their paths; the generated code registers them here as if it were the server.
 
-    There they are never registered one by one: for each registered method gRPC keeps a future of its next call, and at
-    every call it waits for all of them anew (a sixth of what Verify costs, with thirty methods).
+    They are never registered there one by one: for each registered method gRPC keeps a future of its next call, and at
+    every call it waits for all of them anew, which takes 8 µs where there are thirty methods.
     """
 
     def __init__(self) -> None:
