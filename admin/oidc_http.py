@@ -1,9 +1,9 @@
 """How we speak to providers: JSON over HTTP, in five seconds, 64 KiB at most, no redirects, cookies or proxies."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar
 from yarl import URL
 
@@ -52,8 +52,8 @@ async def _ask(
     if 300 <= status < 400 or status >= 500:
         raise ProviderAwayError(f"it answered HTTP {status}")
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = orjson.loads(body)  # json's parser recurses as deep as the text, beyond the stack under a raised limit
+    except ValueError:
         raise ProviderAwayError(f"it answered HTTP {status} and no JSON") from None
     if not isinstance(found, dict):
         raise ProviderAwayError("its answer is no JSON object")

@@ -62,7 +62,7 @@ async def serve(port: int, count: int, index: int) -> None:
         settings=settings,
         contracts=[scan_pb2],
         register=[(scan_pb2_grpc.add_ScanServiceServicer_to_server, Echo())],  # type: ignore[abstract]
-        authenticators=dict.fromkeys((policy.FACTORY, policy.SERVICE), Nobody()),
+        authenticators=dict.fromkeys((policy.USER, policy.FACTORY, policy.SERVICE), Nobody()),
         limiter=LocalLimiter(SystemClock()),
         checks={"file": healthy},
     )

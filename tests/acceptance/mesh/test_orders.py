@@ -107,8 +107,8 @@ def test_another_tenants_things_answer_like_none(mesh: Mesh, batch: Batch) -> No
 
 def test_methods_for_services_are_not_at_the_edge(mesh: Mesh) -> None:
     request = json.dumps({"requestId": str(uuid4())}).encode()
-    assert mesh.ask("POST", "/v1/anchoring/freeze", request).status == 404
-    inside = mesh.ask("POST", "/v1/anchoring/freeze", request, door="internal")
+    assert mesh.ask("POST", "/v1/anchor", request).status == 404
+    inside = mesh.ask("POST", "/v1/anchor", request, door="internal")
     assert (inside.status, inside.reason) == (401, "CREDENTIALS_MISSING")
 
 
