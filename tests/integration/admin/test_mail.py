@@ -22,17 +22,41 @@ MAIL = Mail("ada@example.com", SUBJECT, "sua senha · su contraseña\n")
 class Sink:
     """A server for mail (RFC 5321), as much of it as a submission needs; `refusal` answers RCPT TO.
 
-    With `upgrade` it knows STARTTLS (RFC 3207). `said` is what came in the clear, line by line.
+    With `upgrade` it knows STARTTLS (RFC 3207), or with `implicit` begins with it. `said` is what came in the clear,
+    line by line.
     """
 
-    def __init__(self, refusal: bytes = b"", *, upgrade: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, refusal: bytes = b"", *, upgrade: ssl.SSLContext | None = None, implicit: ssl.SSLContext | None = None
+    ) -> None:
         self.refusal = refusal
         self.received: list[bytes] = []
         self.logins: list[bytes] = []
         self.said: list[bytes] = []
         self._upgrade = upgrade
+        self._implicit = implicit
+        self._talks: set[asyncio.Task[None]] = set()
 
-    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        """Its port. At the end whoever talked has hung up: a server's end waits for nobody (before Python 3.12)."""
+        async with await asyncio.start_server(self._begun, "127.0.0.1", 0) as server:
+            yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*self._talks)
+
+    def _begun(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._talks.add(asyncio.create_task(self._talk(reader, writer)))
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ssl.SSLError, ConnectionError):
+            if self._implicit:
+                await writer.start_tls(self._implicit)
+            await self._answer_all(reader, writer)
+        writer.close()
+        with suppress(ssl.SSLError, ConnectionError):
+            await writer.wait_closed()
+
+    async def _answer_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink ESMTP\r\n")
         while line := await reader.readline():
             verb = line.split(b" ")[0].strip().upper()
@@ -50,13 +74,7 @@ class Sink:
             if verb == b"QUIT":
                 break
             if verb == b"STARTTLS" and self._upgrade:
-                try:
-                    await writer.start_tls(self._upgrade)
-                except (ssl.SSLError, ConnectionError):
-                    break
-        writer.close()
-        with suppress(ssl.SSLError, ConnectionError):
-            await writer.wait_closed()
+                await writer.start_tls(self._upgrade)
 
     def _answer(self, verb: bytes, clear: bool) -> bytes:
         if verb == b"EHLO":
@@ -71,8 +89,7 @@ class Sink:
 
 @asynccontextmanager
 async def serving(sink: Sink) -> AsyncIterator[SmtpMailer]:
-    async with await asyncio.start_server(sink.talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with sink.listening() as port:
         yield SmtpMailer(SmtpServer("127.0.0.1", port, None, None, SmtpTls.NONE), SENDER)
 
 
@@ -104,8 +121,7 @@ async def test_a_server_that_is_away_or_knows_no_tls_is_unavailable() -> None:
     with pytest.raises(DependencyUnavailable):
         await away.send(MAIL)
     sink = Sink()
-    async with await asyncio.start_server(sink.talk, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async with sink.listening() as port:
         with pytest.raises(DependencyUnavailable):
             await SmtpMailer(SmtpServer("127.0.0.1", port, "user", "password", SmtpTls.STARTTLS), SENDER).send(MAIL)
     assert not sink.received + sink.logins, "nothing goes out in the clear"

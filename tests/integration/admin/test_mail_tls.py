@@ -1,6 +1,5 @@
 """Mail over TLS: to a server whose certificate a trusted authority made for its name, and to no other."""
 
-import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator
@@ -88,10 +87,8 @@ def _authority(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Authority:
 @asynccontextmanager
 async def protected(tls: SmtpTls, context: ssl.SSLContext) -> AsyncIterator[tuple[Sink, SmtpMailer]]:
     """A server that knows this way alone, and a mailer who logs in there."""
-    implicit = tls is SmtpTls.IMPLICIT
-    sink = Sink(upgrade=None if implicit else context)
-    async with await asyncio.start_server(sink.talk, HOST, 0, ssl=context if implicit else None) as server:
-        port = server.sockets[0].getsockname()[1]
+    sink = Sink(implicit=context) if tls is SmtpTls.IMPLICIT else Sink(upgrade=context)
+    async with sink.listening() as port:
         yield sink, SmtpMailer(SmtpServer(HOST, port, "ada", "a secret", tls), SENDER)
 
 
