@@ -128,7 +128,7 @@ async def serve(settings: ScanSettings, keyring: Keyring) -> None:
         stack.callback(pool.terminate)
         shared = valkey.spread_client(settings)
         stack.push_async_callback(shared.aclose)
-        hot = lanes(settings, Presence("Valkey"))
+        hot = lanes(settings, Presence("Valkey"), timeout=settings.counters_seconds)
         await hot.start(wait_seconds=VALKEY_SECONDS)
         stack.push_async_callback(hot.close)
         local, functions = LocalLimiter(clock), Presence("scan functions in Valkey")

@@ -64,6 +64,7 @@ class ScanSettings(RecordSettings, ServerSettings, LogSettings, DatabaseSettings
     )
     places_database: Path | None = Field(default=None, description="a city database in MaxMind's format")
     cookie_secure: bool = Field(default=True, description="the page's cookie goes over HTTPS alone")
+    counters_seconds: float = Field(default=0.25, gt=0, description="for Valkey's answer; then a scan goes on without")
     card_capacity: int = Field(default=100_000, ge=1, description="products that a process remembers")
     card_fresh_seconds: float = Field(default=1.5, gt=0, le=2, description="until a change at the factory counts here")
     card_stale_seconds: float = Field(default=3600.0, ge=0, description="how long cards serve without PostgreSQL")

@@ -23,7 +23,7 @@ from scan.stream import stream_key
 from tests.crashes import crash
 from tests.fakes.final_anchor import FinalAnchor
 from tests.integration.scan.calls import GENUINE, P, Stub, outcomes, verify
-from tests.integration.scan.world import Batch, Database, Service, anywhere, connected, stub_of
+from tests.integration.scan.world import HASTY, Batch, Database, Service, anywhere, connected, stub_of
 from tests.servers import start_postgres, start_valkey
 
 SCANS = ("scan 0", "scan 1")
@@ -39,6 +39,7 @@ BUDGETS = ("SCAN", "DEVICE", "CODE", "FACTORY")
 SETTINGS = {
     **{f"VOKETAG_{budget}_{part}": "1000000" for budget in BUDGETS for part in ("PER_SECOND", "BURST")},
     "VOKETAG_JOURNAL_LEASE_SECONDS": "2",
+    **HASTY,
 }
 AT_ONCE = (("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 300))
 

@@ -20,7 +20,7 @@ from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.calls import GENUINE, Stub, verify
 from tests.integration.scan.test_scan_faults import GENEROUS, ONE_PHONE
 from tests.integration.scan.test_scan_recorded import start_journal
-from tests.integration.scan.world import Batch, Database, Service, connected, stub_of
+from tests.integration.scan.world import HASTY, Batch, Database, Service, connected, stub_of
 from tests.servers import PostgresAddress, start_cluster
 
 SHARDS, PRODUCTS, CALLERS = 12, 48, 8
@@ -97,7 +97,7 @@ async def ground(postgres: PostgresAddress, tmp_path: Path) -> AsyncIterator[Gro
     anchor, database = FakeAnchor(), Database(postgres.dsn)  # type: ignore[abstract]
     await anchor.start()
     await database.create()
-    settings = GENEROUS | {"VOKETAG_VALKEY_CLUSTER": "1", "VOKETAG_JOURNAL_SHARDS": str(SHARDS)}
+    settings = GENEROUS | HASTY | {"VOKETAG_VALKEY_CLUSTER": "1", "VOKETAG_JOURNAL_SHARDS": str(SHARDS)}
     service = Service(tmp_path, database, cluster.url, anchor.target, **settings)
     await service.start()
     journal = await start_journal(service, tmp_path)

@@ -22,7 +22,7 @@ from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.calls import BLOCKED, GENUINE, UNKNOWN, N, P, Stub, outcomes, reason_of, verify
-from tests.integration.scan.world import Batch, Database, Service, anywhere, connected, stub_of, token_of
+from tests.integration.scan.world import HASTY, Batch, Database, Service, anywhere, connected, stub_of, token_of
 from tests.servers import start_postgres, start_valkey
 
 Seen = Callable[[scan_pb2.VerifyResponse], bool]
@@ -97,7 +97,7 @@ async def mesh(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
     await anchor.start()
     database = Database(postgres.dsn())
     await database.create()
-    service = Service(tmp_path, database, valkey.url, anchor.target, **getattr(request, "param", GENEROUS))
+    service = Service(tmp_path, database, valkey.url, anchor.target, **{**HASTY, **getattr(request, "param", GENEROUS)})
     await service.start()
     async with grpc.aio.insecure_channel(service.target) as channel:
         yield Mesh(postgres, valkey, database, service, channel, stub_of(channel))
