@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from bench.load import Figures, Load, Plan, load
+from bench.load import Figures, Load, Plan, warm
 from bench.scanners import ground, scanning
 from tests.integration.scan.world import connected
 
@@ -43,15 +43,15 @@ async def main(warm_rate: float, cold_rate: float, seconds: float, rounds: int) 
         [service] = await stack.enter_async_context(scanning(on))
         warm_batch = await on.database.batch(WARM_PRODUCTS, state="COMPLETED")
         warm_tokens = on.written("warm", warm_batch.tokens)
-        warm = Plan("grpc", [service.port], warm_tokens, seconds, rate=warm_rate)
-        await load(Plan("grpc", [service.port], warm_tokens, 30, once=True))
+        plan = Plan("grpc", [service.port], warm_tokens, seconds, rate=warm_rate)
+        await warm([service.port], warm_tokens)
         shared: list[int] = []
         runs: list[Sequence[Figures]] = []
         for number in range(rounds):
             cold_batch = await on.database.batch(int(cold_rate * seconds), state="COMPLETED")
             tokens = on.written(f"cold-{number}", cold_batch.tokens)
             cold = Plan("grpc", [service.port], tokens, seconds, rate=cold_rate, once=True)
-            figures = await together(warm, cold)
+            figures = await together(plan, cold)
             runs.append(figures)
             shared += sharing(on.postgres.files.log.read_text(), set(map(str, cold_batch.product_ids)))
             for name, each in zip(("warm", "cold"), figures, strict=True):

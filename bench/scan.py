@@ -1,7 +1,8 @@
 """Verify over gRPC against a bare grpc.aio echo, one process each, in interleaved runs: medians of ratios.
 
 Run: python -m bench.scan [ROUNDS]. The callers are processes of their own; the CPU of a call is
-that of the server's process alone, by /proc/PID/stat.
+that of the server's process alone, by /proc/PID/stat. Every product was scanned once before, so that its card is
+remembered: what it costs to read one is for bench/cold.py.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.load import address
+from bench.load import address, warm
 from bench.processes import cpu_seconds
 from bench.scanners import bytes_of_products, ground, scanning
 from mesh.local.process import Child
@@ -93,6 +94,7 @@ async def main(rounds: int) -> None:
         await bare.start()
         pids = {"echo": bare.pid or 0, "scan": service.child.pid or 0}
         targets = {"echo": f"127.0.0.1:{echo_port}", "scan": service.target}
+        await warm([service.port], str(tokens))
         runs: dict[str, list[Run]] = {"echo": [], "scan": []}
         valkey: list[float] = []
         for _ in range(rounds + 1):

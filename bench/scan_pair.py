@@ -15,7 +15,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from bench.go_peer import HTTP, NoPeerError, peer
-from bench.load import Figures, Plan, load
+from bench.load import Figures, Plan, load, warm
 from bench.processes import Spending
 from bench.scanners import Ground, bytes_of_products, ground, journaling, scanning
 from scan.stream import stream_key
@@ -58,6 +58,7 @@ async def main(source: Path | None, rounds: int, seconds: float) -> None:
         pids["journal"] = await stack.enter_async_context(journaling(on))
         pids |= {"Valkey": on.valkey_pid, "PostgreSQL": on.postmaster}
         ports, tokens = [service.port for service in services], on.written("tokens", batch.tokens)
+        await warm(ports, tokens)
         turns = {"ours": (Plan("grpc", ports, tokens, seconds, CONNECTIONS), pids)}
         try:
             if source is not None:

@@ -24,7 +24,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from bench.load import Figures, Plan, load
+from bench.load import Figures, Plan, load, warm
 from bench.processes import Spending
 from bench.scanners import Ground, ground, scanning
 from factory.minting import COLUMNS, raw_uuid7
@@ -167,11 +167,11 @@ async def world(stack: AsyncExitStack, name: str, sizes: dict[str, int], rounds:
     if len(found) < wanted:
         raise SystemExit(f"{len(found)} of {wanted} products were found: have more of them, or fewer rounds")
     texts = [token_of(each) for each in found]
-    warm = on.written("warm", texts[:WARM])
+    known = on.written("warm", texts[:WARM])
     parts = [texts[start : start + FIRST] for start in range(WARM, wanted, FIRST)]
     first = [on.written(f"first-{number}", part) for number, part in enumerate(parts)]
-    await load(Plan("grpc", [service.port], warm, LONGEST_SECONDS, once=True))
-    return World(name, on, service.port, service.child.pid or 0, warm, first)
+    await warm([service.port], known)
+    return World(name, on, service.port, service.child.pid or 0, known, first)
 
 
 async def cost(on: World, planned: Plan) -> Cost:

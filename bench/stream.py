@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 import uvloop
 
-from bench.load import address
+from bench.load import address, warm
 from bench.processes import cpu_seconds
 from bench.scanners import ground, scanning
 
@@ -115,6 +115,7 @@ async def main(rounds: int) -> None:
         batch = await on.database.batch(PRODUCTS, state="COMPLETED")
         tokens = Path(on.written("tokens", batch.tokens))
         pid = service.child.pid or 0
+        await warm([service.port], str(tokens))
         runs: dict[str, list[Run]] = {"unary": [], "stream": []}
         for _ in range(rounds + 1):
             for kind, results in runs.items():
