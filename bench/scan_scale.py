@@ -91,7 +91,7 @@ def events_copy(products: Sequence[bytes], batch_id: bytes, factory_id: bytes, f
         "risk_version": field(struct.pack(">i", 1)), "weights_version": field(b"bench"),
         "prefix_hmac": field(bytes(16)), "device_hmac": field(bytes(16)), "blind": field(bytes(16)),
         "personal": field(bytes(32)), "country": field(b"BR"), "source": field(struct.pack(">h", 1)),
-        "facts": field(b"{}"), "leading_factor": NULL,
+        "facts": field(b"{}"), "leading_factor": NULL, "scan_count": field(struct.pack(">q", 1)),
     }  # fmt: skip
     head, length = struct.pack(">h", len(journal.COLUMNS)), struct.pack(">i", 16)
     middle = b"".join([constant[name] for name in journal.COLUMNS[2:-1]]) + struct.pack(">i", 8)
