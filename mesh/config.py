@@ -62,6 +62,9 @@ class ServerSettings(Settings):
     keepalive_seconds: float = Field(
         default=20.0, ge=1, description="a silent connection is pinged after so long, and ended half as long after that"
     )
+    credentials_seconds: float = Field(
+        default=15.0, gt=0, description="between looks whether the key that opened a stream still counts"
+    )
 
 
 class LogSettings(Settings):

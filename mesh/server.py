@@ -95,7 +95,7 @@ def steps(parts: ServerParts, rules: Mapping[str, Policy], telemetry: TelemetryS
         ErrorsStep(rules),
         RefusalStep(rules, parts.refusals),
         DeadlineStep(rules, default_seconds=UNARY_SECONDS),
-        AccessStep(rules, parts.authenticators),
+        AccessStep(rules, parts.authenticators, look_seconds=parts.settings.credentials_seconds),
         LimitsStep(rules, parts.limiter),
         ValidationStep(rules),
         AuditStep(rules),

@@ -1,5 +1,6 @@
 """Who is let in: keys by hash, revoked within two seconds, and nothing of another factory is there."""
 
+import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -73,6 +74,32 @@ async def test_revoked_key_ends_within_two_seconds_and_others_go_on(door: Door, 
         end.request_id = str(uuid4())
         assert await accounts.RevokeApiKey(end) == revoked
     await _listed(door, customer.key)
+
+
+async def test_a_stream_lasts_no_longer_than_its_key_and_nothing_committed_is_lost(ground: Ground) -> None:
+    async with ground.server(credentials_seconds=0.1) as door, door.customer() as customer:
+        async with door.channel() as channel:
+            accounts: Any = account_pb2_grpc.AccountServiceStub(channel)
+            order = account_pb2.CreateApiKeyRequest(request_id=str(uuid4()), factory_id=str(customer.factory_id))
+            issued = await accounts.CreateApiKey(order)
+            async with door.returning(customer.factory_id, issued.secret) as ended:
+                stream = await Import(ended).open()
+                await stream.chunk(0, rows(1000))
+                watch = ended.plain.WatchBatch(
+                    factory_pb2.WatchBatchRequest(batch_id=stream.batch_id), metadata=(("x-api-key", issued.secret),)
+                )
+                assert (await watch.read()).batch.issued_count == 1000
+                await accounts.RevokeApiKey(
+                    account_pb2.RevokeApiKeyRequest(request_id=str(uuid4()), key_id=issued.api_key.key_id)
+                )
+                for read in (stream.read, watch.read):
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await asyncio.wait_for(read(), 5)
+                    assert reason_of(caught.value) == "CREDENTIALS_INVALID"
+        again = await Import(customer, stream.request_id).open()
+        assert (again.batch_id, again.next_row) == (stream.batch_id, 1000)
+        await again.chunk(1000, rows(500, 1000))
+        assert (await again.end(1500)).issued_count == 1500
 
 
 async def test_same_request_gives_the_same_account_and_key(ground: Ground, door: Door) -> None:

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mesh import audit
 from mesh.clock import SystemClock
-from mesh.errors import BatchNotFound, CredentialsInvalid
+from mesh.errors import BatchNotFound, CredentialsInvalid, DependencyUnavailable
 from mesh.identity import Authenticator, Principal, address, caller
 from mesh.interceptors.access import AccessStep
 from mesh.interceptors.audit import AuditStep
@@ -28,6 +28,7 @@ from mesh.telemetry import trace_id
 
 SHAPES = ("one_one", "one_many", "many_one", "many_many")
 SERVICE_NAME = "test.Shapes"
+LOOK_SECONDS = 0.02
 
 
 class Behaviour:
@@ -73,10 +74,16 @@ class HeaderAuthenticator:
 
     def __init__(self, header: str, kind: Any) -> None:
         self._header, self._kind = header, kind
+        self.revoked = {"revoked"}
+        self.away = False
+        self.looks = 0
 
     async def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
+        self.looks += 1
+        if self.away:
+            raise DependencyUnavailable(dependency="PostgreSQL")
         value = metadata.get(self._header)
-        if value == "revoked":
+        if value in self.revoked:
             raise CredentialsInvalid
         return Principal(self._kind, value) if value else None
 
@@ -109,15 +116,16 @@ class Fixture:
         self.behaviour = Behaviour()
         self._policies = policies
         self._server = grpc.aio.server()
+        self.keys = HeaderAuthenticator("x-api-key", "factory")
         authenticators: dict[int, Authenticator] = {
-            FACTORY: HeaderAuthenticator("x-api-key", "factory"),
+            FACTORY: self.keys,
             SERVICE: HeaderAuthenticator("x-service", "service"),
         }
         self._steps = [
             TelemetryStep(policies, tracing=False),
             ErrorsStep(policies),
             DeadlineStep(policies, default_seconds=5),
-            AccessStep(policies, authenticators),
+            AccessStep(policies, authenticators, look_seconds=LOOK_SECONDS),
             LimitsStep(policies, limiter),
             ValidationStep(policies),
             AuditStep(policies),
@@ -188,6 +196,40 @@ async def test_answer_sees_caller_address_and_trace(shape: str) -> None:
     async with Fixture(rules(FACTORY), NoLimit()) as server:
         answer = await server.ask(shape, "hello", {"x-api-key": "f-1", "x-client-address": "203.0.113.77"})
     assert answer == "factory:f-1|203.0.113.0/24|32|hello"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_a_stream_ends_when_its_key_is_revoked(shape: str) -> None:
+    async with Fixture(rules(FACTORY), NoLimit()) as server:
+        hanging = asyncio.create_task(server.ask(shape, "hang", {"x-api-key": "f-1"}))
+        await server.behaviour.entered.wait()
+        server.keys.revoked.add("f-1")
+        if shape == "one_one":
+            assert await server.ask(shape, "hello", {"x-api-key": "f-2"})
+            assert server.keys.looks == 2, "one call, however long, was let in"
+            hanging.cancel()
+        else:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await hanging
+            assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        await asyncio.wait_for(server.behaviour.cancelled.wait(), 5)
+
+
+async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_its_caller() -> None:
+    async with Fixture(rules(FACTORY), NoLimit()) as server:
+        hanging = asyncio.create_task(server.ask("one_many", "hang", {"x-api-key": "f-1"}))
+        await server.behaviour.entered.wait()
+        server.keys.away = True
+        async with asyncio.timeout(5):
+            while server.keys.looks < 5:
+                await asyncio.sleep(LOOK_SECONDS)
+        assert not hanging.done()
+        assert not server.behaviour.cancelled.is_set()
+        hanging.cancel()
+        await asyncio.wait_for(server.behaviour.cancelled.wait(), 5)
+        looks = server.keys.looks
+        await asyncio.sleep(3 * LOOK_SECONDS)
+        assert server.keys.looks <= looks + 1, "nobody looks for who has gone"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
