@@ -1,9 +1,9 @@
-"""Two scan processes at 32 connections, in turns with the classical service when a folder with its source is given.
+"""Scan processes at 32 connections, in turns with the classical service when a folder with its source is given.
 
-Run: python -m bench.scan_pair [--peer DIR] [--rounds 4] [--seconds 4]. One caller process for either, with one call at
-a time on each connection: gRPC to ours, HTTP/1.1 to the classical one. Both have the same PostgreSQL, durable, and a
-Valkey of their own. Ours has its journal and ledger written meanwhile, and a turn ends when all of it is in. Last, ours
-with busy callers: 64 devices scan everything, which the risk engine has to look into.
+Run: python -m bench.scan_pair [--peer DIR] [--processes 2] [--rounds 4] [--seconds 4]. One caller process for either,
+with one call at a time on each connection: gRPC to ours, HTTP/1.1 to the classical one. Both have the same PostgreSQL,
+durable, and a Valkey of their own. Ours has its journal and ledger written meanwhile, and a turn ends when all of it is
+in. Last, ours with busy callers: 64 devices scan everything, which the risk engine has to look into.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from bench.processes import Spending
 from bench.scanners import Ground, bytes_of_products, ground, journaling, scanning
 from scan.stream import stream_key
 
-PROCESSES, CONNECTIONS, PRODUCTS, BUSY_DEVICES = 2, 32, 20_000, 64
+CONNECTIONS, PRODUCTS, BUSY_DEVICES = 32, 20_000, 64
 RECORDED = "   5,130 rps   P50   5.86   P90   8.73                  P99  13.29 ms   (classical, one such machine)"
 
 
@@ -49,11 +49,11 @@ def medians(name: str, runs: list[Figures]) -> None:
     print(f"{name:16}{parts[0]:8,.0f} rps   {cuts} ms")
 
 
-async def main(source: Path | None, rounds: int, seconds: float) -> None:
+async def main(source: Path | None, processes: int, rounds: int, seconds: float) -> None:
     async with AsyncExitStack() as stack:
         on = await stack.enter_async_context(ground(durable=True))
         batch = await on.database.batch(PRODUCTS, state="COMPLETED")
-        services = await stack.enter_async_context(scanning(on, PROCESSES))
+        services = await stack.enter_async_context(scanning(on, processes))
         pids = {f"scan {number}": service.child.pid or 0 for number, service in enumerate(services, 1)}
         pids["journal"] = await stack.enter_async_context(journaling(on))
         pids |= {"Valkey": on.valkey_pid, "PostgreSQL": on.postmaster}
@@ -90,7 +90,8 @@ async def main(source: Path | None, rounds: int, seconds: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", type=Path, help="the folder of the classical service")
+    parser.add_argument("--processes", type=int, default=2, choices=(1, 2))
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4)
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.peer, arguments.rounds, arguments.seconds))
+    asyncio.run(main(arguments.peer, arguments.processes, arguments.rounds, arguments.seconds))
