@@ -83,7 +83,8 @@ class AdminServer:
     def __init__(self, settings: AdminSettings, pool: Any, *, clock: Clock, limiter: Limiter) -> None:
         store, keys = Store(pool), TokenKeys.from_json(settings.user_keys.get_secret_value())
         passwords = Passwords(os.urandom, cost(settings), at_once=settings.hashes_at_once)
-        self.resets = Resets(store, passwords, mailer(settings), clock, random_bytes=os.urandom)
+        mails = mailer(settings)
+        self.resets = Resets(store, passwords, mails, clock, random_bytes=os.urandom)
         self.upkeep = Upkeep(store, clock)
         self.rollups = Rollups(store, clock)
         sessions = Sessions(store, AccessTokens(keys, clock), clock, new_id=new_id, random_bytes=os.urandom)
@@ -91,7 +92,7 @@ class AdminServer:
         files = file_services(settings, store, clock)
         users = Users(store, self.resets, pages, clock, new_id=new_id)
         root = secret_bytes(settings.factor_root.get_secret_value())
-        factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom)
+        factors = SecondFactors(store, clock, root=root, random_bytes=os.urandom, mailer=mails)
         lockout = Lockout(store, clock)
         logins = Logins(store, passwords, lockout, sessions, factors=factors, clock=clock)
         oidc = OidcLogins(

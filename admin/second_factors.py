@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
+from admin.mail import Mail, Mailer
 from admin.store import Store
 from admin.users import ACTIVE, authorise
 from mesh import audit, idempotency
@@ -27,6 +28,20 @@ from mesh.identity import Principal
 STEP_SECONDS, DIGITS, SKEW_STEPS = 30, 6, 1
 SECRET_BYTES, NONCE_BYTES = 20, 16
 RECOVERY_CODES, RECOVERY_BYTES = 10, 10
+TAKEN_SUBJECT = "VokeTag: your second factor · seu segundo fator · su segundo factor"
+TAKEN_TEXT = """\
+EN  An administrator took the second factor of your VokeTag login away: your password alone opens it now, and you
+    were logged out everywhere. Enrol another one when you have logged in.
+    If you did not ask for it, tell your administrators at once.
+
+PT  Um administrador removeu o segundo fator do seu acesso à VokeTag: agora basta a sua senha, e todas as suas
+    sessões foram encerradas. Cadastre outro assim que entrar.
+    Se você não o pediu, avise os administradores imediatamente.
+
+ES  Un administrador quitó el segundo factor de su acceso a VokeTag: ahora basta su contraseña, y todas sus
+    sesiones se cerraron. Registre otro en cuanto entre.
+    Si no lo pidió, avise a los administradores de inmediato.
+"""
 
 
 def totp(secret: bytes, step: int, digits: int = DIGITS) -> str:
@@ -45,8 +60,11 @@ def recovery_hash(code: str) -> bytes:
 class SecondFactors:
     """Enrols, confirms, checks and removes second factors."""
 
-    def __init__(self, store: Store, clock: Clock, *, root: bytes, random_bytes: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, *, root: bytes, random_bytes: Callable[[int], bytes], mailer: Mailer
+    ) -> None:
         self._store = store
+        self._mailer = mailer
         self._clock = clock
         self._root = root
         self._random = random_bytes
@@ -91,9 +109,10 @@ class SecondFactors:
             await _record(connection, user_id, "on", "off")
 
     async def take_away(self, actor: Principal, request: RequestKey, user_id: UUID) -> None:
-        """Removes the factor of an active person who lost it, without a code, and ends their sessions.
+        """Removes the factor of an active person who lost it, without a code, ends their sessions and mails them.
 
-        Raises UserNotFound, UserStateConflict, OwnRights, SecondFactorConflict, AccessDenied, RequestIdReused.
+        If the mail cannot be sent, nothing is done, and the same request tries again. Raises UserNotFound,
+        UserStateConflict, OwnRights, SecondFactorConflict, AccessDenied, RequestIdReused, DependencyUnavailable.
         """
         if str(user_id) == actor.id:
             raise OwnRights
@@ -113,6 +132,7 @@ class SecondFactors:
             await self._store.sql.drop_factor(connection, user_id=user_id)
             await self._store.sql.end_sessions(connection, user_id=user_id, now=self._clock.now())
             await _record(connection, user_id, "on", "off", request.request_id)
+            await self._mailer.send(Mail(user["email"], TAKEN_SUBJECT, TAKEN_TEXT))
 
     async def check(self, connection: Connection, user_id: UUID, code: str) -> None:
         """Uses a code up, where one is needed. Raises SecondFactorRequired without one, LoginRefused at a wrong one."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ import pytest_asyncio
 from voketag.admin.v1 import auth_pb2
 from voketag.mesh.v1 import access_pb2
 
+from admin.second_factors import TAKEN_SUBJECT, TAKEN_TEXT
 from tests.fakes.clock import HandClock
 from tests.integration.admin.test_people import FACTORY, refused
 from tests.integration.admin.test_second_factors import auth, enrolled, login, shown
@@ -38,9 +40,10 @@ async def _here(ground: Ground, clock: HandClock) -> AsyncIterator[Door]:
         yield door
 
 
-def refresh(person: Person) -> object:
+def refresh(person: Person) -> Awaitable[Any]:
     request = auth_pb2.RefreshRequest(refresh_token=person.tokens.refresh_token)
-    return person.door.auth.Refresh(request, metadata=at(new_address()))
+    answer: Awaitable[Any] = person.door.auth.Refresh(request, metadata=at(new_address()))
+    return answer
 
 
 async def test_who_lost_it_logs_in_by_password_and_enrols_anew(here: Door, ground: Ground, clock: HandClock) -> None:
@@ -52,6 +55,7 @@ async def test_who_lost_it_logs_in_by_password_and_enrols_anew(here: Door, groun
     assert await refused(admin.call(METHOD, user_id=person.user_id)) == "SECOND_FACTOR_CONFLICT"
     elsewhere = removal | {"user_id": (await here.admin()).user_id}
     assert await refused(admin.call(METHOD, **elsewhere)) == "REQUEST_ID_REUSED"
+    assert ground.mails_to(person.email) == [(TAKEN_SUBJECT, TAKEN_TEXT)]
     async with ground.owner() as owner:
         rows = await owner.fetch(
             "SELECT actor_id, actor_role, method, request_id::text, detail FROM audit"
@@ -78,6 +82,22 @@ async def test_one_s_own_takes_a_code(here: Door, clock: HandClock) -> None:
     assert await refused(admin.call(METHOD, user_id=admin.user_id)) == "OWN_RIGHTS"
     assert await refused(login(admin)) == "SECOND_FACTOR_REQUIRED"
     await login(admin, shown(secret, clock))
+
+
+async def test_when_no_mail_can_be_sent_nothing_is_taken_and_the_same_request_tries_again(
+    ground: Ground, clock: HandClock, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    async with ground.server(clock=clock, mail_folder=blocked) as door:
+        admin, (person, secret, _) = await door.admin(), await enrolled(door, clock)
+        removal = {"user_id": person.user_id, "request_id": str(uuid4())}
+        assert await refused(admin.call(METHOD, **removal)) == "DEPENDENCY_UNAVAILABLE"
+        await refresh(person)
+        await login(person, shown(secret, clock))
+        blocked.unlink()
+        await admin.call(METHOD, **removal)
+        await login(person)
 
 
 async def test_only_who_is_an_admin_now(here: Door, clock: HandClock) -> None:

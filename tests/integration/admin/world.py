@@ -105,15 +105,19 @@ class Ground:
         finally:
             await connection.close()
 
-    def tokens_for(self, email: str) -> list[str]:
-        """The tokens mailed to somebody, the newest last."""
+    def mails_to(self, email: str) -> list[tuple[str, str]]:
+        """Subject and text of what was mailed to somebody, the newest last."""
         found = []
         for path in sorted(self.mail.glob("*.eml")):
             assert path.stat().st_mode & 0o777 == 0o600
             message = message_from_bytes(path.read_bytes(), policy=policy.default)
             if message["To"] == email:
-                found.append(message.get_content().strip().splitlines()[-1])
+                found.append((str(message["Subject"]), str(message.get_content())))
         return found
+
+    def tokens_for(self, email: str) -> list[str]:
+        """The tokens mailed to somebody, the newest last."""
+        return [text.strip().splitlines()[-1] for _, text in self.mails_to(email)]
 
 
 @dataclass(frozen=True)

@@ -166,8 +166,8 @@ class UserServiceServicer:
 
     def RemoveUserSecondFactor(self, request, context):
         """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
-        ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
-        of it.
+        ends their sessions: logging in takes the password alone until they enrol another. They are mailed; if that fails,
+        nothing is done. The own one is removed by a code of it.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
         REQUEST_ID_REUSED.

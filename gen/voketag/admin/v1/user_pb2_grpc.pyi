@@ -75,8 +75,8 @@ class UserServiceStub:
     """
     RemoveUserSecondFactor: _grpc.UnaryUnaryMultiCallable[_user_pb2.RemoveUserSecondFactorRequest, _user_pb2.RemoveUserSecondFactorResponse]
     """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
-    ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
-    of it.
+    ends their sessions: logging in takes the password alone until they enrol another. They are mailed; if that fails,
+    nothing is done. The own one is removed by a code of it.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
     REQUEST_ID_REUSED.
@@ -147,8 +147,8 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     RemoveUserSecondFactor: _aio.UnaryUnaryMultiCallable[_user_pb2.RemoveUserSecondFactorRequest, _user_pb2.RemoveUserSecondFactorResponse]  # type: ignore[assignment]
     """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
-    ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
-    of it.
+    ends their sessions: logging in takes the password alone until they enrol another. They are mailed; if that fails,
+    nothing is done. The own one is removed by a code of it.
 
     Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
     REQUEST_ID_REUSED.
@@ -264,8 +264,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.RemoveUserSecondFactorResponse, _abc.Awaitable[_user_pb2.RemoveUserSecondFactorResponse]]:
         """RemoveUserSecondFactor takes the second factor from an active person who lost authenticator and recovery codes, and
-        ends their sessions: logging in takes the password alone until they enrol another. The own one is removed by a code
-        of it.
+        ends their sessions: logging in takes the password alone until they enrol another. They are mailed; if that fails,
+        nothing is done. The own one is removed by a code of it.
 
         Errors: USER_NOT_FOUND, USER_STATE_CONFLICT, OWN_RIGHTS, SECOND_FACTOR_CONFLICT, VALIDATION_FAILED,
         REQUEST_ID_REUSED.
