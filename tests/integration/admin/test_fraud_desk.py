@@ -45,10 +45,11 @@ async def test_a_product_has_one_line_in_time(desk: Desk, auditor: Person, stub:
     await ask(desk.admin, "BlockBatch", batch_id=str(batch.batch_id), note="the whole lot")
     await ask(desk.admin, "BlockBatch", batch_id=str(batch.batch_id), note="no", lift=True)
     await until(stub, token, BLOCKED)
+    looked_up = await stub.LookupTag(scan_pb2.LookupTagRequest(token=token), metadata=anywhere(), timeout=10)
     async with asyncio.timeout(20):
         while True:
             told = await pages(auditor, "GetProductTimeline", "entries", product_id=product_id, page_size=200)
-            if len([entry for entry in told[0] if entry.WhichOneof("entry") == "scan"]) > 1:
+            if len([entry for entry in told[0] if entry.WhichOneof("entry") == "scan"]) == looked_up.scan_count:
                 break
             await asyncio.sleep(0.05)
     entries = [entry for entry in told[0][::-1] if entry.WhichOneof("entry") != "scan"]

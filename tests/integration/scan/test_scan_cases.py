@@ -67,9 +67,12 @@ async def reports_factor(stub: Stub, token: str) -> scan_pb2.RiskFactor:
 
 
 async def until_looks(stub: Stub, token: str, verdict: int) -> None:
+    """Until a code has the verdict, its history looked at."""
     async with asyncio.timeout(20):
-        request = scan_pb2.LookupTagRequest(token=token)
-        while (await stub.LookupTag(request, metadata=anywhere(), timeout=10)).verdict != verdict:
+        while True:
+            seen = await stub.LookupTag(scan_pb2.LookupTagRequest(token=token), metadata=anywhere(), timeout=10)
+            if (seen.verdict, seen.degraded) == (verdict, False):
+                return
             await asyncio.sleep(0.05)
 
 
