@@ -23,9 +23,9 @@ from admin.passwords import Cost, Passwords
 from admin.store import Store
 from mesh import database
 from mesh.clock import Clock, SystemClock, new_id
-from mesh.limits import Rate
 from mesh.local.secrets import Secrets
 from tests.databases import Database
+from tests.fakes.boundless import Boundless
 from tests.servers import free_port
 
 PASSWORD = "correct horse battery staple"
@@ -37,11 +37,6 @@ def new_address() -> str:
     """An address that shares its neighbourhood with no other test's."""
     number = next(_addresses)
     return f"10.{number // 250}.{number % 250}.7"
-
-
-class Boundless:
-    async def take(self, key: str, rate: Rate) -> float:
-        return 0.0
 
 
 @dataclass(frozen=True)

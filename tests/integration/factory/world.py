@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -30,6 +30,7 @@ from mesh.local.process import Child
 from mesh.local.secrets import Secrets
 from mesh.server import Server
 from tests.databases import Database
+from tests.fakes.boundless import Boundless
 from tests.fakes.final_anchor import FinalAnchor
 from tests.fakes.people import JWKS, access_token
 from tests.servers import ValkeyAddress, free_port
@@ -139,7 +140,11 @@ class Ground:
         changes = Changes(client)
         try:
             async with changes.told(heard=True):
-                server = Server(assembly.server_parts(settings, pool, client, changes, calendar=calendar))
+                server = Server(
+                    replace(
+                        assembly.server_parts(settings, pool, client, changes, calendar=calendar), limiter=Boundless()
+                    )
+                )
                 await server.start()
                 try:
                     yield Door(self, f"127.0.0.1:{server.port}", server)

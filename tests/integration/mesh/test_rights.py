@@ -24,11 +24,11 @@ from mesh.config import ServerSettings
 from mesh.contract import Method, methods
 from mesh.errors import NotLogged
 from mesh.identity import ServiceAuthenticator, ServiceTokens
-from mesh.limits import Rate
 from mesh.local.secrets import SERVICES, Secrets
 from mesh.policy import FACTORY, SERVICE, USER
 from mesh.server import Server, ServerParts
 from mesh.user_tokens import ROLES, UserAuthenticator
+from tests.fakes.boundless import Boundless
 from tests.fakes.people import JWKS, access_token
 from tests.servers import free_port
 
@@ -75,11 +75,6 @@ def register(service: str) -> Any:
 def contracts() -> list[ModuleType]:
     files = {m.descriptor.containing_service.file.name for m in methods()}
     return [import_module(name.removesuffix(".proto").replace("/", ".") + "_pb2") for name in sorted(files)]
-
-
-class Boundless:
-    async def take(self, key: str, rate: Rate) -> float:
-        return 0.0
 
 
 async def _find(prefix: str) -> Credentials | None:

@@ -25,6 +25,7 @@ from mesh.interceptors.validation import ValidationStep
 from mesh.limits import LocalLimiter, Rate
 from mesh.policy import FACTORY, PUBLIC, SERVICE, Policy
 from mesh.telemetry import trace_id
+from tests.fakes.boundless import Boundless
 
 SHAPES = ("one_one", "one_many", "many_one", "many_many")
 SERVICE_NAME = "test.Shapes"
@@ -86,12 +87,6 @@ class HeaderAuthenticator:
         if value in self.revoked:
             raise CredentialsInvalid
         return Principal(self._kind, value) if value else None
-
-
-class NoLimit:
-    async def take(self, key: str, rate: Rate) -> float:
-        del key, rate
-        return 0.0
 
 
 def rules(audiences: int, *, audited: bool = False, rate_class: str = "READ") -> dict[str, Policy]:
@@ -193,14 +188,14 @@ class Fixture:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_answer_sees_caller_address_and_trace(shape: str) -> None:
-    async with Fixture(rules(FACTORY), NoLimit()) as server:
+    async with Fixture(rules(FACTORY), Boundless()) as server:
         answer = await server.ask(shape, "hello", {"x-api-key": "f-1", "x-client-address": "203.0.113.77"})
     assert answer == "factory:f-1|203.0.113.0/24|32|hello"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_a_stream_ends_when_its_key_is_revoked(shape: str) -> None:
-    async with Fixture(rules(FACTORY), NoLimit()) as server:
+    async with Fixture(rules(FACTORY), Boundless()) as server:
         hanging = asyncio.create_task(server.ask(shape, "hang", {"x-api-key": "f-1"}))
         await server.behaviour.entered.wait()
         server.keys.revoked.add("f-1")
@@ -216,7 +211,7 @@ async def test_a_stream_ends_when_its_key_is_revoked(shape: str) -> None:
 
 
 async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_its_caller() -> None:
-    async with Fixture(rules(FACTORY), NoLimit()) as server:
+    async with Fixture(rules(FACTORY), Boundless()) as server:
         hanging = asyncio.create_task(server.ask("one_many", "hang", {"x-api-key": "f-1"}))
         await server.behaviour.entered.wait()
         server.keys.away = True
@@ -234,7 +229,7 @@ async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_typed_error_leaves_as_status(shape: str) -> None:
-    async with Fixture(rules(PUBLIC), NoLimit()) as server:
+    async with Fixture(rules(PUBLIC), Boundless()) as server:
         error, info = await server.refusal(shape, "missing")
     assert (error.code(), info.reason, info.metadata["batch_id"]) == (
         grpc.StatusCode.NOT_FOUND,
@@ -245,7 +240,7 @@ async def test_typed_error_leaves_as_status(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_crash_leaves_as_internal_without_its_text(shape: str) -> None:
-    async with Fixture(rules(PUBLIC), NoLimit()) as server:
+    async with Fixture(rules(PUBLIC), Boundless()) as server:
         error, info = await server.refusal(shape, "crash", metadata={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"})
     assert (error.code(), info.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
     assert "secret" not in (error.details() or "")
@@ -262,7 +257,7 @@ async def test_crash_leaves_as_internal_without_its_text(shape: str) -> None:
     ],
 )
 async def test_factory_method_refuses(shape: str, metadata: dict[str, str], reason: str) -> None:
-    async with Fixture(rules(FACTORY), NoLimit()) as server:
+    async with Fixture(rules(FACTORY), Boundless()) as server:
         _, info = await server.refusal(shape, "hello", metadata=metadata)
         assert not server.behaviour.entered.is_set()
     assert info.reason == reason
@@ -270,7 +265,7 @@ async def test_factory_method_refuses(shape: str, metadata: dict[str, str], reas
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_service_method_lets_in_its_peers_only(shape: str) -> None:
-    async with Fixture(rules(SERVICE), NoLimit()) as server:
+    async with Fixture(rules(SERVICE), Boundless()) as server:
         assert "service:anchor" in await server.ask(shape, "hello", {"x-service": "anchor"})
         _, info = await server.refusal(shape, "hello", metadata={"x-service": "scan"})
     assert info.reason == "ACCESS_DENIED"
@@ -297,7 +292,7 @@ async def test_limit_says_when_to_come_back(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_deadline_is_named_before_the_caller_gives_up(shape: str) -> None:
-    async with Fixture(rules(PUBLIC), NoLimit()) as server:
+    async with Fixture(rules(PUBLIC), Boundless()) as server:
         error, info = await server.refusal(shape, "hang", timeout=0.5)
         assert server.behaviour.cancelled.is_set()
     assert (error.code(), info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
@@ -305,7 +300,7 @@ async def test_deadline_is_named_before_the_caller_gives_up(shape: str) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_cancelled_call_cancels_its_handler(shape: str) -> None:
-    async with Fixture(rules(PUBLIC), NoLimit()) as server:
+    async with Fixture(rules(PUBLIC), Boundless()) as server:
         call = server.call(shape, "hang")
         reading = asyncio.ensure_future(call if shape.endswith("one") else _drain(call))
         async with asyncio.timeout(5):
@@ -323,7 +318,7 @@ async def _drain(call: Any) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_audited_call_must_settle(shape: str) -> None:
-    async with Fixture(rules(PUBLIC, audited=True), NoLimit()) as server:
+    async with Fixture(rules(PUBLIC, audited=True), Boundless()) as server:
         assert (await server.ask(shape, "settle")).endswith("settle")
         _, info = await server.refusal(shape, "hello")
     assert info.reason == "INTERNAL"
