@@ -187,7 +187,7 @@ async def settled(ground: Ground) -> list[Held]:
 
 
 async def returned(ground: Ground, level: Sequence[Held]) -> list[Held]:
-    """What is held once it is as before, or after all patience: a busy machine closes connections when it comes to it."""
+    """What is held once it is as before, or after all patience: a busy machine is slow to close connections."""
     gc.collect()
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
