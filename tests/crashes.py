@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mesh.local.server import Server
@@ -28,13 +28,17 @@ def frozen(server: Server) -> Iterator[None]:
 def _signal(server: Server, number: signal.Signals) -> None:
     pid = server.child.pid
     assert pid is not None
-    for process in (pid, *_descendants(pid)):
-        os.kill(process, number)
+    descendants = _descendants(pid)
+    os.kill(pid, number)
+    for process in descendants:
+        with suppress(ProcessLookupError):  # one that ended by itself meanwhile
+            os.kill(process, number)
 
 
 def _descendants(pid: int) -> list[int]:
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *_descendants(child)]
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *_descendants(child)]
     return found
