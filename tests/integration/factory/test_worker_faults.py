@@ -56,22 +56,27 @@ async def test_finality_goes_on_where_it_stopped(ground: Ground, customer: Custo
     await later.start()
     async with ground.owner() as owner:
         await owner.execute("UPDATE finality SET position = 0")
-    try:
-        async with working(ground, later):
-            first = (await customer.order(5)).batch.batch_id
-            second = (await customer.order(5)).batch.batch_id
-            for batch_id in (first, second):
-                await customer.reached(batch_id, factory_pb2.BATCH_STATE_ANCHORING)
-            later.finalise(first)
-            await customer.reached(first, COMPLETED)
-        later.finalise(second)
-        assert (await customer.batch(second)).state == factory_pb2.BATCH_STATE_ANCHORING
-        async with working(ground, later):
-            await customer.reached(second, COMPLETED)
-    finally:
-        await later.stop()
-    async with ground.owner() as owner:
-        assert await owner.fetchval("SELECT position FROM finality") == 2
+
+        async def submitted() -> bool:
+            return {first, second} <= later.submitted.keys()
+
+        async def followed() -> bool:
+            return bool(await owner.fetchval("SELECT position FROM finality") == 2)
+
+        try:
+            async with working(ground, later):
+                first = (await customer.order(5)).batch.batch_id
+                second = (await customer.order(5)).batch.batch_id
+                assert await eventually(submitted)
+                later.finalise(first)
+                await customer.reached(first, COMPLETED)
+            later.finalise(second)
+            assert (await customer.batch(second)).state == factory_pb2.BATCH_STATE_ANCHORING
+            async with working(ground, later):
+                await customer.reached(second, COMPLETED)
+                assert await eventually(followed)
+        finally:
+            await later.stop()
 
 
 async def test_batch_taken_over_keeps_its_job_until_it_is_built(
