@@ -182,7 +182,7 @@ async def test_large_batch(ground: Ground, anchor: FinalAnchor, customer: Custom
     assert await refused(customer, batch_id) == "VALIDATION_FAILED"
     _, small = await size_and_peak(customer, batch_id, 400)
     size, large = await size_and_peak(customer, batch_id, 1600)
-    assert large - small < size / 4
+    assert large - small < size / 2, "kept, 1,200 labels more would be three quarters of it"
 
 
 async def size_and_peak(customer: Customer, batch_id: str, count: int) -> tuple[int, int]:
