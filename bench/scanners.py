@@ -17,12 +17,12 @@ from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from scan.shard import product_key
 from tests.fakes.anchor import FakeAnchor
-from tests.integration.scan.world import Batch, Database, Service
+from tests.integration.scan.world import HASTY, Batch, Database, Service
 from tests.servers import start_postgres, start_valkey
 
 BUDGETS = ("SCAN", "DEVICE", "CODE", "FACTORY")
 GENEROUS = {f"VOKETAG_{budget}_{part}": "1000000" for budget in BUDGETS for part in ("PER_SECOND", "BURST")}
-SETTINGS = GENEROUS | {"VOKETAG_LOG_LEVEL": "error"}
+SETTINGS = GENEROUS | HASTY | {"VOKETAG_LOG_LEVEL": "error"}
 
 
 @dataclass(frozen=True)
