@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
+
 from mesh import policy as audiences
 from mesh.errors import AccessDenied, CredentialsInvalid, CredentialsMissing, DependencyUnavailable
 from mesh.identity import Authenticator, Principal, metadata_of, set_caller
 from mesh.interceptors.step import Context, Step
 from mesh.policy import Policy
 
+log = structlog.get_logger()
 EXPECTED: dict[int, str] = {
     audiences.FACTORY: "an API key in x-api-key",
     audiences.SERVICE: "a service token in authorization",
@@ -92,6 +95,8 @@ async def _while_it_counts(
                 if revoked:
                     stream.cancel()
                 return
+            except Exception:
+                log.exception("the key of a stream could not be looked up")  # the next look asks again
 
     looking = asyncio.create_task(look())
     try:

@@ -76,13 +76,13 @@ class HeaderAuthenticator:
     def __init__(self, header: str, kind: Any) -> None:
         self._header, self._kind = header, kind
         self.revoked = {"revoked"}
-        self.away = False
+        self.fault: Exception | None = None
         self.looks = 0
 
     async def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
         self.looks += 1
-        if self.away:
-            raise DependencyUnavailable(dependency="PostgreSQL")
+        if self.fault is not None:
+            raise self.fault
         value = metadata.get(self._header)
         if value in self.revoked:
             raise CredentialsInvalid
@@ -210,11 +210,12 @@ async def test_a_stream_ends_when_its_key_is_revoked(shape: str) -> None:
         await asyncio.wait_for(server.behaviour.cancelled.wait(), 5)
 
 
-async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_its_caller() -> None:
+@pytest.mark.parametrize("fault", [DependencyUnavailable(dependency="PostgreSQL"), RuntimeError("a bug")], ids=["away", "bug"])
+async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_its_caller(fault: Exception) -> None:
     async with Fixture(rules(FACTORY), Boundless()) as server:
         hanging = asyncio.create_task(server.ask("one_many", "hang", {"x-api-key": "f-1"}))
         await server.behaviour.entered.wait()
-        server.keys.away = True
+        server.keys.fault = fault
         async with asyncio.timeout(5):
             while server.keys.looks < 5:
                 await asyncio.sleep(LOOK_SECONDS)
