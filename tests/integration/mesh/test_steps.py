@@ -210,7 +210,9 @@ async def test_a_stream_ends_when_its_key_is_revoked(shape: str) -> None:
         await asyncio.wait_for(server.behaviour.cancelled.wait(), 5)
 
 
-@pytest.mark.parametrize("fault", [DependencyUnavailable(dependency="PostgreSQL"), RuntimeError("a bug")], ids=["away", "bug"])
+@pytest.mark.parametrize(
+    "fault", [DependencyUnavailable(dependency="PostgreSQL"), RuntimeError("a bug")], ids=["away", "bug"]
+)
 async def test_a_stream_goes_on_while_its_key_cannot_be_looked_up_and_ends_with_its_caller(fault: Exception) -> None:
     async with Fixture(rules(FACTORY), Boundless()) as server:
         hanging = asyncio.create_task(server.ask("one_many", "hang", {"x-api-key": "f-1"}))
