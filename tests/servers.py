@@ -62,8 +62,12 @@ class AnvilAddress:
     mnemonic: str
 
 
+_PORTS = PortPicker(random.SystemRandom())
+
+
 def free_port() -> int:
-    return PortPicker(random.SystemRandom()).pick()
+    """That nobody else who picks ports will get while this process works, or not for a long time."""
+    return _PORTS.pick()
 
 
 async def start_postgres(folder: Path, *, durable: bool = False) -> PostgresServer:

@@ -44,6 +44,7 @@ class LocalMesh:
         self._trusted_hops = trusted_hops
         self._edge_port = edge_port
         self._say = say
+        self._picker = PortPicker(random.Random())  # noqa: S311 - a port is no secret
         self._servers: dict[str, Server] = {}
         self.secrets = Secrets(state.secrets, os.urandom)
         self.ports: dict[str, int] = {}
@@ -82,11 +83,10 @@ class LocalMesh:
 
     def _pick_ports(self) -> dict[str, int]:
         """The ports of the last time, so that links stay good; new ones for what has none."""
-        picker = PortPicker(random.Random())  # noqa: S311 - a port is no secret
         known = self._state.read().ports
         if self._edge_port:
             known = known | {"edge": self._edge_port}
-        return {name: picker.pick(known.get(name)) for name in PORTS}
+        return {name: self._picker.pick(known.get(name)) for name in PORTS}
 
     async def _start(self) -> None:
         ports, logs = self.ports, self._state.logs

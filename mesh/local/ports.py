@@ -4,6 +4,8 @@ import errno
 import os
 import random
 import socket
+import weakref
+from collections import deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from mesh.local.errors import LocalError
 LOOPBACK = "127.0.0.1"
 # Below the kernel's default range for outgoing connections (32768-60999), so none of those takes a remembered port.
 LOWEST, HIGHEST = 20_000, 32_000
+CLAIMS_KEPT = 256
 _LISTEN = "0A"
 
 
@@ -25,24 +28,46 @@ class PortTakenError(LocalError):
 
 
 class PortPicker:
-    """Gives out ports, none of them twice. A port is only free at the moment of picking: start its server soon."""
+    """Gives out ports, none of them twice; nor does any other picker meanwhile, in whatever process.
+
+    What is given is claimed by a UDP socket on the same number, which nothing of ours listens on: between picking and
+    the start of its server the port would else be anybody's. A claim ends with the picker, or CLAIMS_KEPT picks later.
+    """
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._given: set[int] = set()
+        self._claims: deque[socket.socket] = deque()
+        weakref.finalize(self, _release, self._claims, 0)
 
     def pick(self, wanted: int | None = None) -> int:
         """The wanted port, or a free one. Raises PortTakenError when the wanted one is not free."""
         if wanted is not None:
             require_free(wanted)
-            self._given.add(wanted)
+            self._claim(wanted)  # whether or not it can be claimed: it was asked for
             return wanted
         for _ in range(HIGHEST - LOWEST):
             port = self._rng.randrange(LOWEST, HIGHEST)
-            if port not in self._given and is_free(port):
-                self._given.add(port)
+            if port not in self._given and self._claim(port) and is_free(port):
                 return port
         raise LocalError(f"no port between {LOWEST} and {HIGHEST} is free")
+
+    def _claim(self, port: int) -> bool:
+        claim = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            claim.bind((LOOPBACK, port))
+        except OSError:
+            claim.close()
+            return False
+        self._given.add(port)
+        self._claims.append(claim)
+        _release(self._claims, CLAIMS_KEPT)
+        return True
+
+
+def _release(claims: deque[socket.socket], kept: int) -> None:
+    while len(claims) > kept:
+        claims.popleft().close()
 
 
 def require_free(port: int) -> None:

@@ -1,7 +1,6 @@
 """A live Envoy on the rendered configuration, before canned services."""
 
 import json
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import aiohttp
 
 from mesh.edge.configuration import Address, EdgeSettings, render
 from mesh.local.envoy import EnvoyServer
-from mesh.local.ports import LOOPBACK, PortPicker
+from mesh.local.ports import LOOPBACK
 from tests.acceptance.edge.upstream import SERVICES, Canned, serving, silent
+from tests.servers import free_port
 
 SHOP = "https://shop.example"
 REQUEST_SECONDS = 2.0
@@ -64,14 +64,14 @@ class Edge:
 @asynccontextmanager
 async def open_edge(folder: Path, *, away: str = "", hanging: str = "", **settings: Any) -> AsyncIterator[Edge]:
     """Envoy before the canned services; nobody listens for the service `away`, and `hanging` never answers."""
-    canned, ports = Canned(), PortPicker(random.Random())
+    canned = Canned()
     async with AsyncExitStack() as stack:
         upstreams = {}
         for name in SERVICES:
             server = silent() if name == hanging else serving(canned, name)
-            port = ports.pick() if name == away else await stack.enter_async_context(server)
+            port = free_port() if name == away else await stack.enter_async_context(server)
             upstreams[name] = Address(LOOPBACK, port)
-        public, internal, admin = (Address(LOOPBACK, ports.pick()) for _ in range(3))
+        public, internal, admin = (Address(LOOPBACK, free_port()) for _ in range(3))
         known: dict[str, Any] = {
             "health_seconds": 0.25,
             "unary_seconds": REQUEST_SECONDS,

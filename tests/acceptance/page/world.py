@@ -1,6 +1,5 @@
 """A scan service behind a real edge, and a code for each thing that the page can have to say."""
 
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,14 +13,14 @@ from voketag.scan.v1 import scan_pb2
 from mesh.clock import new_id
 from mesh.edge.configuration import Address, EdgeSettings, render
 from mesh.local.envoy import EnvoyServer
-from mesh.local.ports import LOOPBACK, PortPicker
+from mesh.local.ports import LOOPBACK
 from mesh.local.postgres import PostgresServer
 from mesh.local.valkey import ValkeyServer
 from scan.factors import ProductState
 from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.calls import Stub
 from tests.integration.scan.world import Batch, Database, Service, connected, stub_of, token_of
-from tests.servers import start_postgres, start_valkey
+from tests.servers import free_port, start_postgres, start_valkey
 
 ATTRIBUTES = {
     "name": "Café em grãos Serra do Caparaó, torra média, 250 g",
@@ -155,7 +154,6 @@ CODES: dict[str, tuple[str, Code]] = {
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[World]:
     """A world of one's own."""
-    ports = PortPicker(random.SystemRandom())
     async with AsyncExitStack() as stack:
         postgres = await start_postgres(folder)
         stack.push_async_callback(postgres.stop)
@@ -170,7 +168,7 @@ async def opened(folder: Path) -> AsyncIterator[World]:
         await service.start()
         stack.push_async_callback(service.stop)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(service.target))
-        public, internal, admin, nobody = (Address(LOOPBACK, ports.pick()) for _ in range(4))
+        public, internal, admin, nobody = (Address(LOOPBACK, free_port()) for _ in range(4))
         upstreams = {"scan": Address(LOOPBACK, service.port), "factory": nobody, "anchor": nobody, "admin": nobody}
         settings = EdgeSettings(
             public=public, internal=internal, admin=admin, upstreams=upstreams, health_seconds=0.25, trusted_hops=1

@@ -1,6 +1,5 @@
 """A login by a provider as a web client makes it: JSON, through Envoy, before the real admin service."""
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,12 +12,13 @@ import pytest_asyncio
 
 from mesh.edge.configuration import Address, EdgeSettings, render
 from mesh.local.envoy import EnvoyServer
-from mesh.local.ports import LOOPBACK, PortPicker
+from mesh.local.ports import LOOPBACK
 from tests.acceptance.edge.door import Door as JsonDoor
 from tests.acceptance.edge.shape import assert_error
 from tests.acceptance.edge.upstream import SERVICES
 from tests.integration.admin.oidc import Scene, browse, scene
 from tests.integration.admin.world import Ground
+from tests.servers import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LOGIN = "/v1/auth/oidc"
@@ -33,9 +33,8 @@ async def _here(ground: Ground) -> AsyncIterator[Scene]:
 @pytest_asyncio.fixture(loop_scope="module", name="edge")
 async def _edge(here: Scene, tmp_path: Path) -> AsyncIterator[JsonDoor]:
     """Envoy, behind which the admin service is the only one."""
-    ports = PortPicker(random.Random())
-    public, internal, control = (Address(LOOPBACK, ports.pick()) for _ in range(3))
-    upstreams = {name: Address(LOOPBACK, ports.pick()) for name in SERVICES}
+    public, internal, control = (Address(LOOPBACK, free_port()) for _ in range(3))
+    upstreams = {name: Address(LOOPBACK, free_port()) for name in SERVICES}
     upstreams["admin"] = Address(LOOPBACK, here.door.parts.server.port)
     config = tmp_path / "envoy.yaml"
     config.write_text(render(EdgeSettings(public=public, internal=internal, admin=control, upstreams=upstreams)))

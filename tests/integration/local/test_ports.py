@@ -8,8 +8,14 @@ import sys
 
 import pytest
 
-from mesh.local.ports import PortPicker, PortTakenError, holder_of, is_free
+from mesh.local.ports import CLAIMS_KEPT, PortPicker, PortTakenError, holder_of, is_free
 from tests.integration.local.people import environment
+
+PICKS = """
+import random, sys
+from mesh.local.ports import PortPicker
+print(PortPicker(random.Random(int(sys.argv[1]))).pick())
+"""
 
 
 def test_a_picker_gives_no_port_twice() -> None:
@@ -55,3 +61,25 @@ def test_a_port_bound_but_not_listened_on_has_no_known_holder() -> None:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
         assert "does not listen" in holder_of(port)
+
+
+def test_what_one_picker_gave_no_other_gives_until_it_ends() -> None:
+    seed = random.SystemRandom().getrandbits(64)
+    first = PortPicker(random.Random(seed))
+    port = first.pick()
+    assert is_free(port)  # for its own server
+    assert PortPicker(random.Random(seed)).pick() != port
+    command = [sys.executable, "-c", PICKS, str(seed)]
+    elsewhere = subprocess.run(command, capture_output=True, text=True, check=True, env=environment()).stdout
+    assert int(elsewhere) != port
+    del first
+    assert PortPicker(random.Random(seed)).pick() == port
+
+
+def test_a_picker_that_has_picked_a_lot_lets_its_first_ports_go() -> None:
+    seed = random.SystemRandom().getrandbits(64)
+    picker = PortPicker(random.Random(seed))
+    first = picker.pick()
+    for _ in range(CLAIMS_KEPT):
+        assert picker.pick() != first
+    assert PortPicker(random.Random(seed)).pick() == first

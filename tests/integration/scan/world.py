@@ -16,11 +16,10 @@ import grpc
 from voketag.scan.v1 import scan_pb2_grpc
 
 from mesh.clock import new_id
-from mesh.local.ports import PortPicker
 from mesh.local.process import Child
 from mesh.migrate import ensure_roles, migrate
 from tests.fakes.keys import SERVICE_KEY, signer
-from tests.servers import PASSWORD
+from tests.servers import PASSWORD, free_port
 from trust import canonical, merkle
 from trust.keyring import Keyring
 from trust.tiles import TileBuilder
@@ -168,8 +167,8 @@ class Service:
     """`python -m scan` in a process of its own."""
 
     def __init__(self, folder: Path, database: Database, valkey_url: str, anchor_target: str, **settings: str) -> None:
-        self.port = PortPicker(random.SystemRandom()).pick()
-        self.metrics_port = PortPicker(random.SystemRandom()).pick()
+        self.port = free_port()
+        self.metrics_port = free_port()
         self.log = folder / f"scan-{self.port}.log"
         user, _, rest = valkey_url.rpartition("@")
         del user
