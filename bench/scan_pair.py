@@ -12,13 +12,10 @@ import statistics
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from bench.go_peer import HTTP, NoPeerError, peer
 from bench.load import Figures, Plan, load, warm
 from bench.processes import Spending
-from bench.scanners import Ground, bytes_of_products, ground, journaling, scanning
-from scan.stream import stream_key
+from bench.scanners import bytes_of_products, ground, journaled, journaling, scanning
 
 CONNECTIONS, PRODUCTS, BUSY_DEVICES = 32, 20_000, 64
 RECORDED = "   5,130 rps   P50   5.86   P90   8.73                  P99  13.29 ms   (classical, one such machine)"
@@ -32,13 +29,6 @@ async def measured(plan: Plan, pids: dict[str, int]) -> Figures:
     words = ", ".join(f"{name} {part:.0f}" for name, part in {**parts, "caller": figures.cpu}.items())
     print(f"  {figures}   us of CPU a call: {words}", flush=True)
     return figures
-
-
-async def written(on: Ground) -> None:
-    """Waits until the journal has everything that was scanned."""
-    async with Redis.from_url(on.valkey.url) as client, asyncio.timeout(60):
-        while await client.xlen(stream_key(0)) > 1:  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
 
 
 def medians(name: str, runs: list[Figures]) -> None:
@@ -72,7 +62,7 @@ async def main(source: Path | None, processes: int, rounds: int, seconds: float)
             for name, (plan, whose) in turns.items():
                 print(name)
                 runs[name].append(await measured(plan, whose))
-                await written(on)
+                await journaled(on)
         print("ours, busy callers")
         busy = await measured(Plan("grpc", ports, tokens, seconds, CONNECTIONS, devices=BUSY_DEVICES), pids)
         print(f"Valkey keeps {await bytes_of_products(on.valkey.url, batch):.0f} bytes of a product (one device each)")

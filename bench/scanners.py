@@ -1,5 +1,6 @@
 """What the benches of scans stand on: PostgreSQL, Valkey, an anchor, products, and scan services on them."""
 
+import asyncio
 import logging
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from mesh.local.postgres import PostgresServer
 from mesh.local.process import Child
 from mesh.local.valkey import ValkeyServer
 from scan.shard import product_key
+from scan.stream import stream_key
 from tests.fakes.anchor import FakeAnchor
 from tests.integration.scan.world import HASTY, Batch, Database, Service
 from tests.servers import start_postgres, start_valkey
@@ -93,6 +95,13 @@ async def journaling(on: Ground) -> AsyncIterator[int]:
         yield child.pid or 0
     finally:
         await child.stop()
+
+
+async def journaled(on: Ground) -> None:
+    """Waits until the journal has everything that was scanned."""
+    async with Redis.from_url(on.valkey.url) as client, asyncio.timeout(60):
+        while await client.xlen(stream_key(0)) > 1:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
 
 
 async def bytes_of_products(url: str, batch: Batch, sample: int = 1_000) -> float:
