@@ -66,17 +66,17 @@ class Activity:
 class Batch:
     """The batch around the product: products scanned so far, those first scanned outside their market, sessions."""
 
-    products: int
-    abroad: int
-    sessions: int
+    products: int = 0
+    abroad: int = 0
+    sessions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Reports:
     """Reports on the product: distinct people who reported it and were not answered yet; confirmed by staff."""
 
-    open: int
-    confirmed: int
+    open: int = 0
+    confirmed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

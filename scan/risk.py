@@ -176,8 +176,10 @@ def replay(history: Iterable[Facts], weights: Weights) -> Iterator[Assessment]:
 
 
 def facts_to_json(facts: Facts) -> bytes:
-    """Facts as they are kept with a scan: one JSON object, without what is at its default."""
+    """Facts as they are kept with a scan: one JSON object, without what is at its default, nor zeros in its parts."""
     kept = {name: value for name, default in _UNKNOWN if (value := getattr(facts, name)) != default}
+    for part in _PARTS.keys() & kept:
+        kept[part] = {name: count for name in _COUNTS[part] if (count := getattr(kept[part], name))}
     if facts.place is not None:
         kept["place"] = list(facts.place)
     return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
@@ -186,15 +188,8 @@ def facts_to_json(facts: Facts) -> bytes:
 def facts_from_json(text: str | bytes) -> Facts:
     """The reverse. Raises RiskError."""
     found = _object(text, Facts)
-    parts: dict[str, type[Any]] = {
-        "pattern": Pattern,
-        "batch": Batch,
-        "device": Activity,
-        "source": Activity,
-        "reports": Reports,
-    }
     try:
-        for key, kind in parts.items():
+        for key, kind in _PARTS.items():
             if found.get(key) is not None:
                 found[key] = kind(**found[key])
         if found.get("place") is not None:
@@ -206,6 +201,14 @@ def facts_from_json(text: str | bytes) -> Facts:
         raise RiskError(f"facts: {error}") from error
 
 
+_PARTS: dict[str, type[Any]] = {
+    "pattern": Pattern,
+    "batch": Batch,
+    "device": Activity,
+    "source": Activity,
+    "reports": Reports,
+}
+_COUNTS = {part: tuple(field.name for field in fields(kind)) for part, kind in _PARTS.items()}
 _UNKNOWN = tuple((field.name, field.default) for field in fields(Facts))
 
 

@@ -58,6 +58,18 @@ WEIGHTS = st.builds(
 )  # fmt: skip
 
 
+@given(FACTS)
+def test_facts_come_back_as_they_were_kept(facts: Facts) -> None:
+    assert facts_from_json(facts_to_json(facts)) == facts
+
+
+def test_facts_that_were_kept_with_their_zeros_are_read() -> None:
+    told = {"device": {"minute": 1, "hour": 1, "changes": 0, "bad_tags": 0}, "reports": {"open": 0, "confirmed": 0}}
+    facts = facts_from_json(json.dumps(told))
+    assert facts == Facts(device=Activity(1, 1), reports=Reports())
+    assert json.loads(facts_to_json(facts)) == {"device": {"minute": 1, "hour": 1}, "reports": {}}
+
+
 @given(FACTS, WEIGHTS)
 def test_assessments_are_sound(facts: Facts, weights: Weights) -> None:
     found = assess(facts, weights)
@@ -172,7 +184,7 @@ def test_weights_come_back() -> None:
     "text",
     [
         *("{", "7", '{"x": 1}', '{"state": 9}', '{"place": ["BR"]}'),
-        *('{"pattern": 1}', '{"pattern": {"x": 1}}', '{"batch": {}}'),
+        *('{"pattern": 1}', '{"pattern": {"x": 1}}', '{"batch": {"sold": 1}}'),
     ],
 )
 def test_facts_that_are_none(text: str) -> None:
