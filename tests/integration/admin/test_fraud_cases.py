@@ -28,6 +28,7 @@ from tests.integration.admin.fraud import (
     support,
 )
 from tests.integration.admin.world import Person
+from tests.integration.factory.world import eventually
 from tests.integration.scan.calls import reason_of
 from tests.integration.scan.test_scan_reports import a_report, send
 from tests.integration.scan.world import connected
@@ -35,6 +36,11 @@ from tests.servers import PASSWORD
 
 __all__ = ["auditor", "database", "desk", "stub", "support"]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+STATE = "SELECT state FROM scan.fraud_reports WHERE report_id = $1"
+WAITS_CUT = """
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE wait_event_type = 'Lock' AND usename = 'voketag_admin' AND datname = current_database()
+"""
 REACHED: dict[int, tuple[Any, ...]] = {
     OPEN: (),
     INVESTIGATING: (INVESTIGATING,),
@@ -193,21 +199,19 @@ async def test_what_cannot_be_done_with_a_case(desk: Desk, support: Person, audi
 async def test_what_broke_off_after_scan_had_it_is_finished(desk: Desk, support: Person, stub: Any) -> None:
     case_id = await opened(desk, stub)
     fields = {"case_id": case_id, "state": CONFIRMED, "note": "sure", "request_id": str(uuid4())}
-    async with connected(desk.database.owner_dsn) as owner:
-        async with owner.transaction():
-            # The audit of admin cannot be written: scan commits, and admin does not.
-            await owner.execute("LOCK TABLE admin.audit IN ACCESS EXCLUSIVE MODE")
-            call = asyncio.create_task(ask(support, "UpdateFraudReport", **fields))
-            query = "SELECT state FROM scan.fraud_reports WHERE report_id = $1"
-            async with asyncio.timeout(20):
-                while await owner.fetchval(query, case_id) != "CONFIRMED":
-                    await asyncio.sleep(0.02)
-            await owner.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE usename = 'voketag_admin' AND datname = current_database()"
-            )
-            with pytest.raises(grpc.aio.AioRpcError):
-                await call
+    dsn = desk.database.owner_dsn
+    async with connected(dsn) as owner, connected(dsn) as watcher, owner.transaction():
+        # The audit of admin cannot be written: scan commits, and admin does not.
+        await owner.execute("LOCK TABLE admin.audit IN ACCESS EXCLUSIVE MODE")
+        call = asyncio.create_task(ask(support, "UpdateFraudReport", **fields))
+
+        async def cut() -> bool:
+            return bool(await watcher.fetchval(WAITS_CUT))
+
+        assert await eventually(cut)
+        assert await watcher.fetchval(STATE, case_id) == "CONFIRMED"
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
     told = (await ask(support, "GetFraudReport", case_id=case_id)).report
     assert (told.state, len(told.notes)) == (CONFIRMED, 0)
     told = (await ask(support, "UpdateFraudReport", **fields)).report
