@@ -10,7 +10,7 @@ from voketag.scan.v1 import ledger_pb2, ledger_pb2_grpc, ruling_pb2, ruling_pb2_
 from mesh import client, database, valkey
 from mesh.admission import Admission
 from mesh.api_keys import ApiKeyAuthenticator
-from mesh.clock import Clock, SystemClock, new_id
+from mesh.clock import Clock, SystemClock, new_id, new_raw_id
 from mesh.cluster import lanes
 from mesh.identity import Authenticator, ServiceAuthenticator
 from mesh.ledger import Ledger
@@ -80,11 +80,6 @@ def authenticators(settings: ScanSettings, store: Store, clock: Clock) -> dict[i
         FACTORY: ApiKeyAuthenticator(store.credentials, clock),
         SERVICE: ServiceAuthenticator(settings.jwks, "scan", clock),
     }
-
-
-def new_raw_id() -> bytes:
-    """An id of a scan, 16 bytes."""
-    return new_id().bytes
 
 
 def registrations(service: ScanService, log: LedgerService, ruling: RulingService) -> Registered:

@@ -52,11 +52,12 @@ def device_name(metadata: Mapping[str, str], prefix: str) -> str:
     The fingerprint is SHA-256 and the same for all phones of one kind, so it names a device within its address prefix:
     else everybody with a common phone would be one busy caller.
     """
-    if found := INSTALL_ID.search(metadata.get("cookie", "")):
+    cookie = metadata.get("cookie")
+    if cookie is not None and (found := INSTALL_ID.search(cookie)):
         return f"install:{found[1]}"
-    return f"fingerprint:{prefix}:{_fingerprint(tuple([metadata.get(name, '') for name in STABLE_HEADERS]))}"
+    return f"fingerprint:{prefix}:{_fingerprint(*map(metadata.get, STABLE_HEADERS))}"
 
 
 @lru_cache(maxsize=4_096)
-def _fingerprint(headers: tuple[str, ...]) -> str:
-    return hashlib.sha256("\n".join(headers).encode()).hexdigest()
+def _fingerprint(*headers: str | None) -> str:
+    return hashlib.sha256("\n".join([text or "" for text in headers]).encode()).hexdigest()

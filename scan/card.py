@@ -13,6 +13,7 @@ from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.changes import Changes
+from scan.factors import ProductState
 from scan.risk import Weights
 
 log = structlog.get_logger()
@@ -44,7 +45,7 @@ class Card:
     factory_id: UUID
     index: int
     kid: int
-    product_state: int
+    product_state: ProductState
     batch_state: str
     factory_name: str
     attributes: Mapping[str, str]

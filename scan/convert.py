@@ -14,7 +14,7 @@ from voketag.scan.v1 import ledger_pb2, scan_pb2
 from scan.card import Card
 from scan.cases import Case, CasePage
 from scan.chunks import Chunk, Frame, Header, Judged, Limited, Result
-from scan.counts import History
+from scan.counts import MICROSECONDS, History
 from scan.factors import FactorName
 from scan.log import Inclusion
 from scan.proof import Proof
@@ -41,27 +41,34 @@ OUTCOMES = {
 FACTORS = {name: scan_pb2.RiskFactorName.Value(f"RISK_FACTOR_NAME_{name.name}") for name in FactorName}
 MOST_SCANS = (1 << 32) - 1
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-NOT_SEEN = History(0, None)
+NOT_SEEN = History(0)
 
 
-def verify_response(answer: Answer, *, explain: bool = False) -> scan_pb2.VerifyResponse:
-    """The verdict with everything that was found; `explain`: with all seven factors of the risk."""
-    judgement, seen = answer.judgement, answer.history or NOT_SEEN
-    response = scan_pb2.VerifyResponse()
-    response.CopyFrom(_verdict(judgement))
-    if answer.card is not None:
-        response.product.CopyFrom(product_card(answer.card))
-    response.first_scan = seen.count == 1
-    response.scan_count = min(seen.count, MOST_SCANS)
-    if seen.first_at is not None:
-        response.first_scanned_at.CopyFrom(timestamp(seen.first_at))
-        response.first_country_code = seen.first_country
-    response.checked_at.CopyFrom(timestamp(answer.checked_at))
-    if answer.assessment is not None:
-        response.risk.CopyFrom(risk(answer.assessment, explain=explain))
+def verify_response(answer: Answer, *, explain: bool = False) -> bytes:
+    """VerifyResponse in bytes: the verdict with everything that was found; `explain`: with all seven factors.
+
+    Messages one after the other are one message (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so
+    that what many answers have in common is written once.
+    """
+    seen, own = answer.history or NOT_SEEN, scan_pb2.VerifyResponse()
+    if seen.scans == 1:
+        own.first_scan = True
+    own.scan_count = min(seen.scans, MOST_SCANS)
+    if seen.first:
+        own.first_scanned_at.seconds, micros = divmod(seen.first, MICROSECONDS)
+        own.first_scanned_at.nanos = micros * 1_000
+        own.first_country_code = seen.first_country
+    since = answer.checked_at - EPOCH
+    own.checked_at.seconds = since.days * 86_400 + since.seconds
+    own.checked_at.nanos = since.microseconds * 1_000
     if answer.recorded:
-        response.recorded, response.scan_id = True, _uuid(answer.event_id)
-    return response
+        own.recorded, own.scan_id = True, _uuid(answer.event_id)
+    parts = [_verdict(answer.judgement), own.SerializeToString()]
+    if answer.card is not None:
+        parts.append(_product(answer.card))
+    if answer.assessment is not None:
+        parts.append(_risk(answer.assessment, explain=explain))
+    return b"".join(parts)
 
 
 def _uuid(raw: bytes) -> str:
@@ -71,30 +78,44 @@ def _uuid(raw: bytes) -> str:
 
 
 @cache
-def _verdict(judgement: Judgement) -> scan_pb2.VerifyResponse:
-    """What every answer with this judgement begins with: there are few, and a copy costs a tenth of building it."""
+def _verdict(judgement: Judgement) -> bytes:
+    """What every answer with this judgement has."""
     verdict, found, degraded = judgement
-    return scan_pb2.VerifyResponse(verdict=VERDICTS[verdict], checks=checks(found), degraded=degraded)
+    response = scan_pb2.VerifyResponse(verdict=VERDICTS[verdict], checks=checks(found), degraded=degraded)
+    return response.SerializeToString()
+
+
+@lru_cache(maxsize=16_384)
+def _product(card: Card) -> bytes:
+    """What every answer with this card has."""
+    return scan_pb2.VerifyResponse(product=product_card(card)).SerializeToString()
+
+
+def _risk(assessment: Assessment, *, explain: bool) -> bytes:
+    """What every answer with this assessment has; nearly all have one in which nothing was found."""
+    factors = assessment.factors
+    if explain or [factor for factor in factors if factor.score]:
+        return scan_pb2.VerifyResponse(risk=risk(assessment, explain=explain)).SerializeToString()
+    unchecked = tuple([factor.name for factor in factors if factor.score is None])
+    return _no_risk(unchecked, assessment.risk_version, assessment.weights_version)
+
+
+@lru_cache(maxsize=1_024)
+def _no_risk(unchecked: tuple[FactorName, ...], version: int, weights_version: str) -> bytes:
+    not_checked = [FACTORS[name] for name in unchecked]
+    nothing = scan_pb2.Risk(not_checked=not_checked, version=version, weights_version=weights_version)
+    return scan_pb2.VerifyResponse(risk=nothing).SerializeToString()
 
 
 def risk(assessment: Assessment, *, explain: bool) -> scan_pb2.Risk:
     """The risk; without `explain` only the factors that found something, as few callers read the others."""
-    unchecked = tuple([factor.name for factor in assessment.factors if factor.score is None])
-    if not explain and not any(factor.score for factor in assessment.factors):
-        return _no_risk(unchecked, assessment.risk_version, assessment.weights_version)
     return scan_pb2.Risk(
         total=assessment.total,
         factors=[_factor(factor) for factor in assessment.factors if explain or factor.score],
-        not_checked=[FACTORS[name] for name in unchecked],
+        not_checked=[FACTORS[factor.name] for factor in assessment.factors if factor.score is None],
         version=assessment.risk_version,
         weights_version=assessment.weights_version,
     )
-
-
-@lru_cache(maxsize=1_024)
-def _no_risk(unchecked: tuple[FactorName, ...], version: int, weights_version: str) -> scan_pb2.Risk:
-    not_checked = [FACTORS[name] for name in unchecked]
-    return scan_pb2.Risk(not_checked=not_checked, version=version, weights_version=weights_version)
 
 
 def _factor(factor: Factor) -> scan_pb2.RiskFactor:
@@ -115,7 +136,7 @@ def lookup_response(answer: Answer) -> scan_pb2.LookupTagResponse:
         checks=checks(judgement.checks),
         degraded=judgement.degraded,
         product=product_card(answer.card) if answer.card is not None else None,
-        scan_count=min(seen.count, MOST_SCANS),
+        scan_count=min(seen.scans, MOST_SCANS),
         first_scanned_at=timestamp(seen.first_at) if seen.first_at is not None else None,
         first_country_code=seen.first_country,
         checked_at=timestamp(answer.checked_at),
@@ -152,8 +173,8 @@ def _token_result(result: Result, with_product: bool) -> scan_pb2.TokenResult:
         status=scan_pb2.TOKEN_STATUS_SCANNED,
         verdict=VERDICTS[result.judgement.verdict],
         degraded=result.judgement.degraded,
-        first_scan=seen.count == 1,
-        scan_count=min(seen.count, MOST_SCANS),
+        first_scan=seen.scans == 1,
+        scan_count=min(seen.scans, MOST_SCANS),
         product_id=str(card.product_id) if card is not None else "",
         batch_id=str(card.batch_id) if card is not None else "",
         product=product_card(card) if with_product and card is not None else None,

@@ -88,9 +88,6 @@ class Counters:
 
     async def count(self, sightings: Sequence[Sighting], tell: Callable[[int, Told], None]) -> None:
         """Counts scans with one call a shard; `tell` gets each one's place and what it is told, as shards answer."""
-        places: dict[Shard, list[int]] = {}
-        for place, sighting in enumerate(sightings):
-            places.setdefault(self._of(sighting.product_id), []).append(place)
 
         async def part(shard: Shard, here: Sequence[int]) -> None:
             for start in range(0, len(here), MOST_AT_ONCE):
@@ -98,6 +95,12 @@ class Counters:
                 for place, told in zip(some, await shard.count([sightings[place] for place in some]), strict=True):
                     tell(place, told)
 
+        if len(self._shards) == 1:
+            await part(self._shards[0], range(len(sightings)))
+            return
+        places: dict[Shard, list[int]] = {}
+        for place, sighting in enumerate(sightings):
+            places.setdefault(self._of(sighting.product_id), []).append(place)
         await asyncio.gather(*[part(shard, here) for shard, here in places.items()])
 
     async def allowed(self, caller: Caller, told: Told) -> bytes | None:

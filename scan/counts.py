@@ -6,7 +6,6 @@ the scan: the answer and the journal rest on the same bytes. functions/voketag_s
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
 
@@ -19,16 +18,21 @@ BATCH = struct.Struct(">III")
 HEAD = struct.Struct(">QQIIHHHHHHHHHHIIIH")
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """Scans of a code so far, the one under way included if it is one; when the first was, None before it.
+class History(NamedTuple):
+    """Scans of a code so far, the one under way included if it is one.
 
-    `first_country` is where, ISO 3166-1 alpha-2, '' when it is not known.
+    `first` is when the first was, in microseconds since 1970, 0 before it; `first_country` where, ISO 3166-1 alpha-2,
+    '' when it is not known.
     """
 
-    count: int
-    first_at: datetime | None
+    scans: int
+    first: int = 0
     first_country: str = ""
+
+    @property
+    def first_at(self) -> datetime | None:
+        """When the first was; None before it."""
+        return datetime.fromtimestamp(self.first / MICROSECONDS, UTC) if self.first else None
 
 
 class Counts(NamedTuple):
@@ -99,10 +103,8 @@ class Counts(NamedTuple):
     @property
     def history(self) -> History:
         """The scans of the code."""
-        if not self.first:
-            return History(self.scans, None)
-        country = self.first_country.to_bytes(2).decode() if self.first_country else ""
-        return History(self.scans, datetime.fromtimestamp(self.first / MICROSECONDS, UTC), country)
+        country = self.first_country.to_bytes(2).decode() if self.first and self.first_country else ""
+        return History(self.scans, self.first, country)
 
 
 class Circumstances(NamedTuple):

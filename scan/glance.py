@@ -84,7 +84,7 @@ def _one_place(sessions: bytes, now: int) -> bool:
     if _SECOND.unpack_from(sessions, size - LAYOUT.size)[0] <= now // MICROSECONDS - WINDOW_SECONDS:
         return False
     place = sessions[_PLACE_AT : LAYOUT.size]
-    return all(
+    return size == LAYOUT.size or all(
         sessions[start + _PLACE_AT : start + LAYOUT.size] == place for start in range(LAYOUT.size, size, LAYOUT.size)
     )
 

@@ -154,7 +154,7 @@ def _told(code: str, face: str, answer: Answer, language: Language) -> dict[str,
         "faces": FACES,
         "suspected": sorted(verdict.value for verdict in SUSPECTED),
         "card": answer.card is not None,
-        "count": answer.history.count if answer.history else 0,
+        "count": answer.history.scans if answer.history else 0,
         "months": language.months,
         "texts": {
             key: text

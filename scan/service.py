@@ -56,7 +56,7 @@ class ScanService(scan_pb2_grpc.ScanServiceServicer):
         seen_as = self._callers.name(address_of(metadata, context), metadata)
         explain = request.explain
         answer = await self._verifier.scan(request.token, seen_as, typed=request.typed, explain=explain)
-        return convert.verify_response(answer, explain=explain)
+        return scan_pb2.VerifyResponse.FromString(convert.verify_response(answer, explain=explain))
 
     async def VerifyStream(
         self, request_iterator: AsyncIterator[scan_pb2.VerifyStreamRequest], context: Context

@@ -17,7 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 from mesh.api_keys import Credentials
 from mesh.database import Connection, load_queries, reached
 from scan.card import Card, InForce
-from scan.factors import Reports
+from scan.factors import ProductState, Reports
 from scan.receipt import Tree
 from scan.report import Report
 from scan.risk import RiskError, Weights
@@ -259,7 +259,7 @@ def _card(row: Any) -> Card:
         factory_id=row["factory_id"],
         index=row["product_index"],
         kid=row["kid"],
-        product_state=row["product_state"],
+        product_state=ProductState(row["product_state"]),
         batch_state=row["batch_state"],
         factory_name=row["factory_name"],
         attributes=orjson.loads(row["attributes"]),

@@ -38,7 +38,8 @@ class Turns(Generic[Reply]):
         self._counters = counters
         self._tell = tell
         self._gathered: deque[_Call] = deque()
-        self._pump: asyncio.Task[None] | None = None
+        self._crowded = False
+        self._awaited: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
     def take(self, begin: Callable[[], Scan | None]) -> "asyncio.Future[Reply | Held | None]":
@@ -48,26 +49,41 @@ class Turns(Generic[Reply]):
         """
         reply: asyncio.Future[Reply | Held | None] = asyncio.get_running_loop().create_future()
         self._gathered.append(_Call(begin, reply))
-        if self._pump is None:
-            self._pump = asyncio.create_task(self._run())
+        if self._awaited is None:
+            self._start()
         return reply
 
-    async def _run(self) -> None:
-        """One turn at a time. Among others a call waits a moment for more of them: fewer wake-ups cost less."""
-        crowded = False
-        try:
-            while self._gathered:
-                await asyncio.sleep(GATHER_SECONDS if crowded else 0)
-                calls = [self._gathered.popleft() for _ in range(min(len(self._gathered), MOST_AT_ONCE))]
-                crowded = len(calls) > 1
-                turn = asyncio.create_task(self._turn(calls))
-                self._under_way.add(turn)
-                turn.add_done_callback(self._under_way.discard)
-                await asyncio.wait((turn,), timeout=PATIENCE_SECONDS)
-        finally:
-            self._pump = None
+    def _start(self) -> None:
+        self._awaited = turn = asyncio.create_task(self._turn())
+        self._under_way.add(turn)
+        turn.add_done_callback(self._ended)
 
-    async def _turn(self, calls: Sequence[_Call]) -> None:
+    def _ended(self, turn: asyncio.Task[None]) -> None:
+        self._under_way.discard(turn)
+        self._go_on(turn)
+
+    def _go_on(self, after: asyncio.Task[Any] | None) -> None:
+        """Starts the turn after this one, once."""
+        if self._awaited is not after:
+            return
+        self._awaited = None
+        if self._gathered:
+            self._start()
+        else:
+            self._crowded = False
+
+    async def _turn(self) -> None:
+        """Among others a call waits a moment for more of them: fewer wake-ups cost less."""
+        await asyncio.sleep(GATHER_SECONDS if self._crowded else 0)
+        calls = [self._gathered.popleft() for _ in range(min(len(self._gathered), MOST_AT_ONCE))]
+        self._crowded = len(calls) > 1
+        patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._go_on, asyncio.current_task())
+        try:
+            await self._count(calls)
+        finally:
+            patience.cancel()
+
+    async def _count(self, calls: Sequence[_Call]) -> None:
         begun = [(scan, reply) for begin, reply in calls if (scan := _begun(begin, reply)) is not None]
 
         def tell(place: int, told: Told) -> None:

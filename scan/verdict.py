@@ -17,6 +17,8 @@ REFUSED = frozenset({"CANCELLED", "FAILED"})
 class Verdict(StrEnum):
     """What we say about a code."""
 
+    __hash__ = str.__hash__  # an Enum's own takes ten times as long, and a scan needs several
+
     GENUINE_CODE = "genuine"
     SUSPICIOUS = "suspicious"
     LIKELY_COPY = "likely_copy"
@@ -26,6 +28,8 @@ class Verdict(StrEnum):
 
 class Outcome(StrEnum):
     """How a check ended."""
+
+    __hash__ = str.__hash__  # as above
 
     PASSED = "passed"
     FAILED = "failed"
@@ -77,11 +81,6 @@ def withdrawn(card: Card | None) -> bool:
 def revoked(checked: Checked, card: Card | None) -> bool:
     """Whether the key of the code is revoked, in the keyring or by our staff."""
     return checked.state is KeyState.REVOKED or (card is not None and card.ruling is not None and card.ruling.revoked)
-
-
-def blocked(checked: Checked, card: Card | None) -> bool:
-    """Whether the code is BLOCKED, whatever its scans look like."""
-    return revoked(checked, card) or withdrawn(card)
 
 
 def judge(

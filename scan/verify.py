@@ -13,11 +13,10 @@ from scan.counters import Counters, RawIdSource
 from scan.counts import Circumstances, Counts, History, facts
 from scan.direct import Direct
 from scan.event import Envelope, Said, Source
-from scan.factors import ProductState
 from scan.glance import Glance
 from scan.risk import Assessment, Weights, assess
 from scan.shard import Sighting
-from scan.verdict import UNKNOWN, Judgement, blocked, issued, judge, revoked
+from scan.verdict import UNKNOWN, Judgement, issued, judge, revoked, withdrawn
 from trust import token
 from trust.keyring import Keyring
 from trust.token import Checked
@@ -74,6 +73,7 @@ class Verifier:
         self._clock = clock
         self._direct = direct
         self._weights = weights
+        self._glance = Glance(weights)
         self._new_event_id = new_event_id
 
     async def scan(
@@ -173,7 +173,7 @@ class Verifier:
             caller.device,
             known.place.country if known.place is not None else "",
             source,
-            known.to_dict(blocked=blocked(checked, card)),
+            known.to_dict(blocked=known.revoked or withdrawn(card)),
             _weights_json(card.weights) if card is not None and card.weights is not None else None,
         )
         event_id, payload = self._new_event_id(), said.to_json()
@@ -181,9 +181,10 @@ class Verifier:
         return Scan(checked, found, known, sighting, explain)
 
     def _assess(self, card: Card | None, known: Circumstances, counts: Counts, *, explain: bool = True) -> Assessment:
-        weights = card.weights if card is not None and card.weights is not None else self._weights
-        quiet = None if explain else _glance(weights).tell(known, counts)
-        return quiet or assess(facts(known, counts), weights)
+        weights = card.weights if card is not None else None
+        glance = self._glance if weights is None else _glance(weights)
+        quiet = None if explain else glance.tell(known, counts)
+        return quiet or assess(facts(known, counts), weights or self._weights)
 
     async def _record(self, envelope: Envelope) -> bool:
         """Writes the event of a scan that Valkey did not count, or may not have; False when it cannot be written."""
@@ -218,16 +219,12 @@ class Verifier:
 
 def circumstances(checked: Checked, card: Card | None, caller: Caller | None) -> Circumstances:
     """What is known of a scan before it is counted; a code that is only looked at has no `caller`."""
-    ruling = card.ruling if card is not None else None
-    return Circumstances(
-        caller_known=caller is None or caller.device is not None,
-        state=ProductState(card.product_state) if card is not None else None,
-        revoked=revoked(checked, card),
-        market=card.attributes.get(MARKET, "") if card is not None else "",
-        place=caller.place if caller is not None else None,
-        barred=ruling is not None and ruling.blocked,
-        cleared=ruling.cleared if ruling is not None else 0,
-    )
+    caller_known, place = (True, None) if caller is None else (caller.device is not None, caller.place)
+    if card is None:
+        return Circumstances(caller_known, None, revoked(checked, None), "", place)
+    market, ruling = card.attributes.get(MARKET, ""), card.ruling
+    barred, cleared = (ruling.blocked, ruling.cleared) if ruling is not None else (False, 0)
+    return Circumstances(caller_known, card.product_state, revoked(checked, card), market, place, barred, cleared)
 
 
 @lru_cache(maxsize=1_024)

@@ -33,7 +33,7 @@ class VerifyCall:
                 return response
             case Held(scan, told):
                 answer = await self._verifier.end(scan, await self._counters.allowed(scan.sighting.caller, told))
-                return convert.verify_response(answer, explain=scan.explain).SerializeToString()
+                return convert.verify_response(answer, explain=scan.explain)
         answered = await self._service.Verify(scan_pb2.VerifyRequest.FromString(request), context)
         return answered.SerializeToString()
 
@@ -43,4 +43,4 @@ class VerifyCall:
         return self._verifier.begin(asked.token, caller, typed=asked.typed, explain=asked.explain)
 
     def _tell(self, scan: Scan, told: bytes) -> bytes:
-        return convert.verify_response(self._verifier.judged(scan, told), explain=scan.explain).SerializeToString()
+        return convert.verify_response(self._verifier.judged(scan, told), explain=scan.explain)

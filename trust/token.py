@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hmac import compare_digest
 from itertools import islice
+from typing import NamedTuple
 
 from trust.keyring import Key, Keyring, KeyState, TagMac
 
@@ -68,8 +69,7 @@ class Token:
     tag: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A token whose tag is right: its product (16 bytes), and the key that made it with that key's state."""
 
     product_id: bytes

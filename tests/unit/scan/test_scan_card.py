@@ -10,6 +10,7 @@ from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.card import Card, Cards, CardsAwayError, Found, Limits
 from scan.changes import Changes
+from scan.factors import ProductState
 from tests.fakes.clock import HandClock
 
 
@@ -36,7 +37,7 @@ LIMITS = Limits(capacity=3, fresh_seconds=2.0, stale_seconds=60.0)
 
 
 def card(product_id: bytes) -> Card:
-    return Card(UUID(bytes=product_id), UUID(int=1), UUID(int=9), 0, 1, 0, "PENDING", "Factory", {})
+    return Card(UUID(bytes=product_id), UUID(int=1), UUID(int=9), 0, 1, ProductState.CREATED, "PENDING", "Factory", {})
 
 
 def product(number: int) -> bytes:

@@ -17,7 +17,7 @@ from voketag.scan.v1 import scan_pb2
 
 from scan.card import Card, Found
 from scan.counts import History
-from scan.factors import FactorName
+from scan.factors import FactorName, ProductState
 from scan.language import Language, read_languages
 from scan.page import Page
 from scan.verdict import UNKNOWN, Outcome, judge
@@ -28,6 +28,7 @@ from trust.token import Checked
 
 PAGE, LANGUAGES = Page(), read_languages()
 NOW = datetime(2026, 11, 22, 21, 30, tzinfo=UTC)
+SINCE = round(NOW.timestamp()) * 1_000_000
 PRODUCT = UUID("019aab12-3456-7abc-8def-0123456789ab")
 CODE = "04" * 25
 HOSTILE = """"><script src="https://evil.example/x.js"></script><img src=x onerror=alert(1)>{{ 7 * 7 }}'&amp;"""
@@ -87,7 +88,7 @@ class Document(HTMLParser):
 
 def card(state: str = "COMPLETED", **attributes: str) -> Card:
     given = attributes or {"name": "Café", "gtin": "07613269795179", "market": "BR"}
-    return Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, 0, state, "Fábrica & Filhos", given)
+    return Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, ProductState.CREATED, state, "Fábrica & Filhos", given)
 
 
 def answered(
@@ -99,10 +100,10 @@ def answered(
 
 
 CASES: dict[str, Answer | None] = {
-    "genuine": answered(history=History(3, NOW, "PT")),
-    "first": answered("PENDING", history=History(0, None)),
-    "cancelled": answered("CANCELLED", history=History(1, NOW)),
-    "revoked": answered(key=KeyState.REVOKED, history=History(1, NOW)),
+    "genuine": answered(history=History(3, SINCE, "PT")),
+    "first": answered("PENDING", history=History(0)),
+    "cancelled": answered("CANCELLED", history=History(1, SINCE)),
+    "revoked": answered(key=KeyState.REVOKED, history=History(1, SINCE)),
     "degraded": answered(known=False),
     "unknown": Answer(UNKNOWN, None, None, NOW),
     "malformed": None,
@@ -163,9 +164,11 @@ def test_the_policy_allows_the_page_and_nothing_else(case: str) -> None:
 
 @pytest.mark.parametrize("field", ["name", "gtin", "market", "note"])
 def test_hostile_attributes_stay_text(field: str) -> None:
-    hostile = Card(PRODUCT, UUID(int=7), UUID(int=9), 3, 1, 0, "COMPLETED", HOSTILE, {field: HOSTILE})
-    judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, NOW))
-    document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, NOW), NOW), LANGUAGES["en"]))
+    hostile = Card(
+        PRODUCT, UUID(int=7), UUID(int=9), 3, 1, ProductState.CREATED, "COMPLETED", HOSTILE, {field: HOSTILE}
+    )
+    judgement = judge(Checked(PRODUCT.bytes, 1, KeyState.SIGNING), Found(hostile, True), History(1, SINCE))
+    document = Document(PAGE.write(CODE, Answer(judgement, hostile, History(1, SINCE), NOW), LANGUAGES["en"]))
     assert document.all("script") == Document(PAGE.write(CODE, CASES["genuine"], LANGUAGES["en"])).all("script")
     assert not document.all("img")
     assert document.within("dd").count(HOSTILE) == 2

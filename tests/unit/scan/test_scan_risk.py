@@ -198,11 +198,11 @@ def test_facts_are_kept_small() -> None:
 
 
 CHECKED = Checked(bytes(16), 1, KeyState.SIGNING)
-HISTORY = History(2, None)
+HISTORY = History(2)
 
 
 def judged(facts: Facts, key: KeyState = KeyState.SIGNING) -> tuple[Verdict, Outcome]:
-    judgement = judge(replace(CHECKED, state=key), None, HISTORY, assess(facts))
+    judgement = judge(CHECKED._replace(state=key), None, HISTORY, assess(facts))
     return judgement.verdict, judgement.checks.scan_history
 
 

@@ -1,6 +1,5 @@
 """Judgements: every combination of what may be found."""
 
-from datetime import UTC, datetime
 from itertools import product
 from uuid import UUID
 
@@ -8,18 +7,19 @@ import pytest
 
 from scan.card import Card, Found
 from scan.counts import History
+from scan.factors import ProductState
 from scan.verdict import UNKNOWN, Outcome, Verdict, issued, judge
 from trust.keyring import KeyState
 from trust.token import Checked
 
 P, F, N = Outcome.PASSED, Outcome.FAILED, Outcome.NOT_CHECKED
 ID = UUID(int=5)
-HISTORY = History(2, datetime(2026, 1, 1, tzinfo=UTC))
+HISTORY = History(2, 1_767_225_600_000_000)
 STATES = ("RECEIVING", "PENDING", "PROCESSING", "ANCHORING", "COMPLETED", "FAILED", "CANCELLED")
 
 
 def card(state: str = "COMPLETED", kid: int = 1, product_state: int = 0) -> Card:
-    return Card(ID, UUID(int=7), UUID(int=9), 0, kid, product_state, state, "Factory", {})
+    return Card(ID, UUID(int=7), UUID(int=9), 0, kid, ProductState(product_state), state, "Factory", {})
 
 
 def code(state: KeyState = KeyState.SIGNING) -> Checked:
