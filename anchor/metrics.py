@@ -2,7 +2,12 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from anchor.chain import ChainContradictedError
 from anchor.target_journal import Waiting
+from mesh.telemetry import from_zero
+
+DISPLACED = "displaced"
+"""The fault of a chain that lost registrations."""
 
 
 class Metrics:
@@ -20,7 +25,8 @@ class Metrics:
             "voketag_anchor_out_of_funds", "1 while the account cannot pay, and nothing is sent", registry=registry
         )
         self.bumps = Counter("voketag_anchor_fee_bumps", "Transactions signed anew with more fees", registry=registry)
-        self.faults = Counter("voketag_anchor_faults", "What the chain refused or did", ["kind"], registry=registry)
+        faults = Counter("voketag_anchor_faults", "What the chain refused or did", ["kind"], registry=registry)
+        self.faults = from_zero(faults, ChainContradictedError.kind, DISPLACED)
 
     def show(self, waiting: Waiting | None, by_state: dict[str, int]) -> None:
         """Shows what is waiting and on its way."""

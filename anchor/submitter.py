@@ -9,7 +9,7 @@ from anchor.chain import Chain, OutOfFundsError, TransactionRefusedError
 from anchor.delivery import Delivery, Tip
 from anchor.journal import Journal
 from anchor.lease import Lease
-from anchor.metrics import Metrics
+from anchor.metrics import DISPLACED, Metrics
 from anchor.rounds import Rounds
 from anchor.transaction import State, Transaction
 from anchor.window import Windows
@@ -98,6 +98,6 @@ class Submitter:
     async def _lose(self, fence: int, transaction: Transaction) -> None:
         level = log.error if transaction.state is State.FINAL else log.warning
         level("the chain lost a registration", tree=transaction.tree_id, block=transaction.block_number)
-        self._metrics.faults.labels("displaced").inc()
+        self._metrics.faults.labels(DISPLACED).inc()
         async with self._journal.writing(fence) as writing:
             await writing.displaced(transaction)

@@ -23,6 +23,7 @@ from mesh.error import (
 from mesh.errors import RateLimited
 from mesh.identity import PUBLIC, Principal
 from mesh.limits import LocalLimiter, Rate
+from mesh.telemetry import from_zero
 
 INSERT = """
 INSERT INTO audit
@@ -40,8 +41,9 @@ SAME_REFUSAL = Rate(1 / 60, 10)
 """Rows of one caller, method and reason, in one process: another kind of refusal never hides behind a flood of one."""
 WAIT_SECONDS = 1.0
 """How long an answer waits for its row."""
-REFUSALS = Counter(
-    "voketag_refusals", "Refused changes of known callers, by what became of their audit rows.", ["outcome"]
+REFUSALS = from_zero(
+    Counter("voketag_refusals", "Refused changes of known callers, by what became of their audit rows.", ["outcome"]),
+    *("logged", "over", "failed"),
 )
 
 log = structlog.get_logger()

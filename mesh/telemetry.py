@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import start_http_server
+from prometheus_client import Counter, start_http_server
 
 from mesh.config import LogSettings
 
@@ -44,6 +44,13 @@ def new_trace_id(traceparent: str | None) -> str:
     if traceparent and len(traceparent) >= 55 and traceparent[2] == "-" == traceparent[35]:
         return traceparent[3:35]
     return f"{_trace_ids.getrandbits(128):032x}"
+
+
+def from_zero(counter: Counter, *values: str) -> Counter:
+    """The counter, at 0 for values of its label: of one that begins at 1 Prometheus sees no increase."""
+    for value in values:
+        counter.labels(value)
+    return counter
 
 
 def _add_trace_id(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

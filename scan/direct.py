@@ -10,6 +10,7 @@ from prometheus_client import Counter
 
 from mesh.database import GONE
 from mesh.errors import DependencyUnavailable
+from mesh.telemetry import from_zero
 from scan.event import BLIND_BYTES, Envelope, Judge, Row, make_row
 from scan.journal import Journal
 
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 GROUP = 1_000
 WRITE_SECONDS = 1.0
-SCANS = Counter("voketag_direct_scans", "Scans recorded without Valkey by outcome: recorded, refused.", ["outcome"])
+SCANS = from_zero(
+    Counter("voketag_direct_scans", "Scans recorded without Valkey by outcome.", ["outcome"]), "recorded", "refused"
+)
 
 
 class Direct:

@@ -8,12 +8,18 @@ from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from anchor.metrics import Metrics as AnchorMetrics
+from mesh import refusals
+from scan import direct
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mesh", "scan", "factory", "anchor", "admin")
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 OF_THE_SCRAPE = {"instance", "pod", "namespace", "le"}
 NOT_OURS = {"process_start_time_seconds"}
+DIRECT_SCANS, REFUSED = (f"{counter.describe()[0].name}_total" for counter in (direct.SCANS, refusals.REFUSALS))
 SECTIONS = ("What to watch", "Watching the anchor submitter")
 
 
@@ -63,6 +69,16 @@ def test_an_alert_asks_for_what_there_is(rule: dict[str, Any]) -> None:
     matched = set(re.findall(r"[{,]\s*(\w+)\s*(?:=~|!~|!=|=)", expression))
     told = set(re.findall(r"\$labels\.(\w+)", summary))
     assert grouped | matched | told <= known
+
+
+def test_a_counter_that_is_alerted_on_by_a_label_is_there_from_the_start() -> None:
+    of_anchor = CollectorRegistry()
+    AnchorMetrics(of_anchor)
+    asked = {found for rule in RULES for found in re.findall(r'(voketag_\w+_total)\{(\w+)="(\w+)"\}', rule["expr"])}
+    assert {name for name, _, _ in asked} == {DIRECT_SCANS, REFUSED, "voketag_anchor_faults_total"}
+    for name, label, value in asked:
+        registry = of_anchor if name.startswith("voketag_anchor") else REGISTRY
+        assert registry.get_sample_value(name, {label: value}) is not None
 
 
 def test_operations_name_what_is_alerted_on_and_nothing_else() -> None:
