@@ -13,6 +13,8 @@ from scan.counters import Counters
 from scan.shard import GATHER_SECONDS, MOST_AT_ONCE, Told
 from scan.verify import Scan
 
+ENOUGH, FEW = 14, 8
+"""A turn of so many calls begins at once, and after one of more than a few it is worth while to wait twice as long."""
 PATIENCE_SECONDS = 0.01
 """So long a turn is waited for: beside one that waits longer, for a shard that is slow or away, the next one begins."""
 
@@ -38,7 +40,8 @@ class Turns(Generic[Reply]):
         self._counters = counters
         self._tell = tell
         self._gathered: deque[_Call] = deque()
-        self._crowded = False
+        self._last = 0
+        self._enough: asyncio.Future[None] | None = None
         self._awaited: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -51,6 +54,8 @@ class Turns(Generic[Reply]):
         self._gathered.append(_Call(begin, reply))
         if self._awaited is None:
             self._start()
+        elif self._enough is not None and len(self._gathered) >= ENOUGH:
+            _let_go(self._enough)
         return reply
 
     def _start(self) -> None:
@@ -70,18 +75,31 @@ class Turns(Generic[Reply]):
         if self._gathered:
             self._start()
         else:
-            self._crowded = False
+            self._last = 0
 
     async def _turn(self) -> None:
-        """Among others a call waits a moment for more of them: fewer wake-ups cost less."""
-        await asyncio.sleep(GATHER_SECONDS if self._crowded else 0)
+        await self._gather()
         calls = [self._gathered.popleft() for _ in range(min(len(self._gathered), MOST_AT_ONCE))]
-        self._crowded = len(calls) > 1
+        self._last = len(calls)
         patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._go_on, asyncio.current_task())
         try:
             await self._count(calls)
         finally:
             patience.cancel()
+
+    async def _gather(self) -> None:
+        """Among others a call waits a moment for more of them: a turn costs as much for one as for many."""
+        if self._last <= 1:
+            await asyncio.sleep(0)
+        elif len(self._gathered) < ENOUGH:
+            loop = asyncio.get_running_loop()
+            self._enough = enough = loop.create_future()
+            late = loop.call_later(GATHER_SECONDS * (1 if self._last <= FEW else 2), _let_go, enough)
+            try:
+                await enough
+            finally:
+                self._enough = None
+                late.cancel()
 
     async def _count(self, calls: Sequence[_Call]) -> None:
         begun = [(scan, reply) for begin, reply in calls if (scan := _begun(begin, reply)) is not None]
@@ -104,6 +122,11 @@ class Turns(Generic[Reply]):
             reply.set_result(self._tell(scan, told) if isinstance(told, bytes) else Held(scan, told))
         except Exception as error:  # noqa: BLE001 - whoever waits gets it
             reply.set_exception(error)
+
+
+def _let_go(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def _begun(begin: Callable[[], Scan | None], reply: "asyncio.Future[Any]") -> Scan | None:
