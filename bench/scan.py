@@ -24,7 +24,7 @@ from mesh.local.process import Child
 
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
 CLIENTS, CALLERS = 2, 16
-PRODUCTS = 10_000
+PRODUCTS = 20_000
 """Each is scanned by a device of its own, in a neighbourhood of its own, a few times in all: the ordinary scan."""
 METHODS = {"echo": "/bench.Echo/Echo", "scan": "/voketag.scan.v1.ScanService/Verify"}
 

@@ -11,7 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from voketag.anchor.v1 import anchor_pb2
 from voketag.scan.v1 import ledger_pb2, scan_pb2
 
-from scan.card import Card
+from scan.card import DEFAULT_LIMITS, Card
 from scan.cases import Case, CasePage
 from scan.chunks import Chunk, Frame, Header, Judged, Limited, Result
 from scan.counts import MICROSECONDS, History
@@ -85,10 +85,10 @@ def _verdict(judgement: Judgement) -> bytes:
     return response.SerializeToString()
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=DEFAULT_LIMITS.capacity)
 def _product(card: Card) -> bytes:
-    """What every answer with this card has."""
-    return scan_pb2.VerifyResponse(product=product_card(card)).SerializeToString()
+    """What every answer with this card has; remembered for as many as there are cards remembered."""
+    return scan_pb2.VerifyResponse(product=_product_card(card)).SerializeToString()
 
 
 def _risk(assessment: Assessment, *, explain: bool) -> bytes:
@@ -281,15 +281,17 @@ def checks(found: Checks) -> list[scan_pb2.Check]:
     ]
 
 
-@lru_cache(maxsize=16_384)
-def product_card(card: Card) -> scan_pb2.ProductCard:
-    """The product behind a code. Not to be changed: it is built once for many answers."""
+def _product_card(card: Card) -> scan_pb2.ProductCard:
     return scan_pb2.ProductCard(
         product_id=str(card.product_id),
         batch_id=str(card.batch_id),
         factory_name=card.factory_name,
         attributes=card.attributes,
     )
+
+
+product_card = lru_cache(maxsize=16_384)(_product_card)
+"""The product behind a code. Not to be changed: it is built once for many answers."""
 
 
 def proof(response: anchor_pb2.GetProofResponse) -> Proof | None:
