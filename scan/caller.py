@@ -33,17 +33,15 @@ class Callers:
     def name(self, address: str, metadata: Mapping[str, str]) -> Caller:
         """The caller at an IP address, '' when it is not known, with the metadata of its call."""
         names, lasting = self._salts.names()
-        prefix = address_prefix(address)
-        return Caller(
-            names.of("device", device_name(metadata, prefix)) if lasting else None,
-            names.of("source", prefix),
-            self._geography.place(address, metadata),
-        )
+        prefix, place = address_prefix(address), self._geography.place(address, metadata)
+        if not lasting:
+            return Caller(None, names.of_source(prefix), place)
+        return Caller(*names.of_caller(device_name(metadata, prefix), prefix), place)
 
     def crowd(self, address: str, metadata: Mapping[str, str]) -> Caller:
         """A caller that scans for many, as a warehouse does: its scans are scans, and no sessions of a device."""
         names, _ = self._salts.names()
-        return Caller(None, names.of("source", address_prefix(address)), self._geography.place(address, metadata))
+        return Caller(None, names.of_source(address_prefix(address)), self._geography.place(address, metadata))
 
 
 def device_name(metadata: Mapping[str, str], prefix: str) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from uuid import UUID
 
@@ -13,11 +13,15 @@ from mesh.clock import Clock
 from mesh.errors import DependencyUnavailable
 from mesh.presence import Presence
 from scan.changes import Changes
-from scan.factors import ProductState
+from scan.factors import WITHDRAWN, ProductState
 from scan.risk import Weights
 
 log = structlog.get_logger()
 
+ANCHORED = "COMPLETED"
+REFUSED = frozenset({"CANCELLED", "FAILED"})
+MARKET = "market"
+"""The attribute that says where a product belongs, ISO 3166-1 alpha-2."""
 LOAD_PRODUCTS = 1_000
 PROBE_SECONDS = 0.25
 RENEW_SECONDS = 0.05
@@ -37,7 +41,9 @@ class InForce(NamedTuple):
 class Card:
     """A product as its factory describes it; `index` is its place in the batch, `kid` the key of its token.
 
-    `weights` are the factory's own, None for those that everybody has. `ruling` is None where staff ruled nothing.
+    `weights` are the factory's own, None for those that everybody has. `ruling` is None where staff ruled nothing. What
+    every scan asks for is worked out once: ids as bytes, the market ('' without one), whether the factory or our staff
+    say that nobody should have this product, and whether its batch is anchored.
     """
 
     product_id: UUID
@@ -51,6 +57,22 @@ class Card:
     attributes: Mapping[str, str]
     weights: Weights | None = None
     ruling: InForce | None = None
+    raw_batch_id: bytes = field(init=False, repr=False, compare=False)
+    raw_factory_id: bytes = field(init=False, repr=False, compare=False)
+    market: str = field(init=False, repr=False, compare=False)
+    withdrawn: bool = field(init=False, repr=False, compare=False)
+    anchored: bool = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        blocked = self.ruling is not None and self.ruling.blocked
+        for name, value in (
+            ("raw_batch_id", self.batch_id.bytes),
+            ("raw_factory_id", self.factory_id.bytes),
+            ("market", self.attributes.get(MARKET, "")),
+            ("withdrawn", blocked or self.batch_state in REFUSED or self.product_state in WITHDRAWN),
+            ("anchored", self.batch_state == ANCHORED),
+        ):
+            object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
         """The product's: there is one card of it at a time."""
@@ -156,7 +178,7 @@ class Cards:
 
     def _lifetime(self, product_id: bytes, entry: _Entry) -> float:
         card = entry.card
-        if card is not None and self._changes.none_since(entry.read_at, product_id, card.batch_id.bytes):
+        if card is not None and self._changes.none_since(entry.read_at, product_id, card.raw_batch_id):
             return self._changes.kept_seconds
         return self._fresh_seconds
 

@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from scan.card import Card
+from scan.card import ANCHORED, REFUSED, Card
 from scan.language import Language
-from scan.verdict import ANCHORED, REFUSED, Outcome, Verdict
+from scan.verdict import Outcome, Verdict
 from scan.verify import Answer
 from trust.token import fold
 

@@ -72,7 +72,7 @@ class Receipts:
         proof = await self._proofs.find(card.batch_id)
         receipt = Receipt(
             product=ProductPart(card.product_id.bytes, card.attributes),
-            batch_id=card.batch_id.bytes,
+            batch_id=card.raw_batch_id,
             batch=TreePart(card.index, tree.size, _path(card, tree), tree.root),
             anchor=proof.anchor if proof else None,
             chain=proof.chain if proof else None,

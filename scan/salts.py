@@ -30,9 +30,16 @@ class Pseudonyms:
 
     def __init__(self, salt: bytes) -> None:
         self._mac = hmac.new(salt, digestmod=hashlib.sha256)
-        self.of = lru_cache(maxsize=65_536)(self._work_out)
+        self.of_caller = lru_cache(maxsize=65_536)(self._of_caller)
 
-    def _work_out(self, kind: str, name: str) -> bytes:
+    def of_source(self, prefix: str) -> bytes:
+        """The name of an address prefix."""
+        return self._of("source", prefix)
+
+    def _of_caller(self, device: str, prefix: str) -> tuple[bytes, bytes]:
+        return self._of("device", device), self._of("source", prefix)
+
+    def _of(self, kind: str, name: str) -> bytes:
         mac = self._mac.copy()
         mac.update(f"{kind}\n{name}".encode())
         return mac.digest()[:NAME_BYTES]

@@ -6,12 +6,8 @@ from typing import NamedTuple
 
 from scan.card import Card, Found
 from scan.counts import History
-from scan.factors import WITHDRAWN
 from scan.risk import HISTORY, Assessment, Level
 from trust.token import Checked, KeyState
-
-ANCHORED = "COMPLETED"
-REFUSED = frozenset({"CANCELLED", "FAILED"})
 
 
 class Verdict(StrEnum):
@@ -69,15 +65,6 @@ def issued(checked: Checked, found: Found | None) -> bool:
     return found is None or (found.card is not None and found.card.kid == checked.kid)
 
 
-def withdrawn(card: Card | None) -> bool:
-    """Whether the factory or our staff say that nobody should have this product."""
-    return card is not None and (
-        card.batch_state in REFUSED
-        or card.product_state in WITHDRAWN
-        or (card.ruling is not None and card.ruling.blocked)
-    )
-
-
 def revoked(checked: Checked, card: Card | None) -> bool:
     """Whether the key of the code is revoked, in the keyring or by our staff."""
     return checked.state is KeyState.REVOKED or (card is not None and card.ruling is not None and card.ruling.revoked)
@@ -95,8 +82,8 @@ def judge(
     return _judgement(
         _Findings(
             revoked=revoked(checked, card),
-            withdrawn=None if card is None else withdrawn(card),
-            anchored=card is not None and card.batch_state == ANCHORED,
+            withdrawn=None if card is None else card.withdrawn,
+            anchored=card is not None and card.anchored,
             counted=history is not None,
             raised=raised,
             spread=raised is not None and assessment is not None and assessment.leading in HISTORY,

@@ -16,12 +16,10 @@ from scan.event import Envelope, Said, Source
 from scan.glance import Glance
 from scan.risk import Assessment, Weights, assess
 from scan.shard import Sighting
-from scan.verdict import UNKNOWN, Judgement, issued, judge, revoked, withdrawn
+from scan.verdict import UNKNOWN, Judgement, issued, judge, revoked
 from trust import token
 from trust.keyring import Keyring
 from trust.token import Checked
-
-MARKET = "market"
 
 
 class Answer(NamedTuple):
@@ -165,7 +163,7 @@ class Verifier:
     def _sighted(self, checked: Checked, found: Found | None, caller: Caller, *, explain: bool, source: Source) -> Scan:
         card = found.card if found is not None else None
         known = circumstances(checked, card, caller)
-        batch_id, factory_id = (card.batch_id.bytes, card.factory_id.bytes) if card is not None else (None, None)
+        batch_id, factory_id = (card.raw_batch_id, card.raw_factory_id) if card is not None else (None, None)
         said = Said(
             batch_id,
             factory_id,
@@ -173,7 +171,7 @@ class Verifier:
             caller.device,
             known.place.country if known.place is not None else "",
             source,
-            known.to_dict(blocked=known.revoked or withdrawn(card)),
+            known.to_dict(blocked=known.revoked or (card is not None and card.withdrawn)),
             _weights_json(card.weights) if card is not None and card.weights is not None else None,
         )
         event_id, payload = self._new_event_id(), said.to_json()
@@ -196,7 +194,7 @@ class Verifier:
 
     async def _peek(self, checked: Checked, found: Found | None) -> Answer:
         card = found.card if found is not None else None
-        counts = await self._counters.peek(checked.product_id, card.batch_id.bytes if card is not None else None)
+        counts = await self._counters.peek(checked.product_id, card.raw_batch_id if card is not None else None)
         if counts is None:
             return self._answer(checked, found)
         return self._answer(checked, found, counts, self._assess(card, circumstances(checked, card, None), counts))
@@ -222,9 +220,9 @@ def circumstances(checked: Checked, card: Card | None, caller: Caller | None) ->
     caller_known, place = (True, None) if caller is None else (caller.device is not None, caller.place)
     if card is None:
         return Circumstances(caller_known, None, revoked(checked, None), "", place)
-    market, ruling = card.attributes.get(MARKET, ""), card.ruling
+    ruling = card.ruling
     barred, cleared = (ruling.blocked, ruling.cleared) if ruling is not None else (False, 0)
-    return Circumstances(caller_known, card.product_state, revoked(checked, card), market, place, barred, cleared)
+    return Circumstances(caller_known, card.product_state, revoked(checked, card), card.market, place, barred, cleared)
 
 
 @lru_cache(maxsize=1_024)
