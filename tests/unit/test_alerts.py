@@ -19,7 +19,9 @@ PACKAGES = ("mesh", "scan", "factory", "anchor", "admin")
 SUFFIXES = {"Counter": ("_total",), "Gauge": ("",), "Histogram": ("_bucket", "_sum", "_count")}
 OF_THE_SCRAPE = {"instance", "pod", "namespace", "le"}
 NOT_OURS = {"process_start_time_seconds"}
-DIRECT_SCANS, REFUSED = (f"{counter.describe()[0].name}_total" for counter in (direct.SCANS, refusals.REFUSALS))
+DIRECT_SCANS, REFUSED = (
+    f"{metric.name}_total" for counter in (direct.SCANS, refusals.REFUSALS) for metric in counter.describe()
+)
 SECTIONS = ("What to watch", "Watching the anchor submitter")
 
 
