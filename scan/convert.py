@@ -87,7 +87,7 @@ def _verdict(judgement: Judgement) -> bytes:
 
 @lru_cache(maxsize=DEFAULT_LIMITS.capacity)
 def _product(card: Card) -> bytes:
-    """What every answer with this card has; remembered for as many as there are cards remembered."""
+    """What every answer with this card has; remembered for as many as cards are, unless that is set otherwise."""
     return scan_pb2.VerifyResponse(product=_product_card(card)).SerializeToString()
 
 

@@ -26,7 +26,10 @@ NAME_BYTES = 16
 
 
 class Pseudonyms:
-    """Names under one salt, remembered while it lasts: HMAC-SHA256, of which 16 bytes are kept (RFC 2104)."""
+    """Names under one salt: HMAC-SHA256, of which 16 bytes are kept (RFC 2104).
+
+    `of_caller` gives those of a device and of its address prefix, and remembers them while the salt lasts.
+    """
 
     def __init__(self, salt: bytes) -> None:
         self._mac = hmac.new(salt, digestmod=hashlib.sha256)

@@ -88,7 +88,7 @@ class Turns(Generic[Reply]):
             patience.cancel()
 
     async def _gather(self) -> None:
-        """Among others a call waits a moment for more of them: a turn costs as much for one as for many."""
+        """Among others a call waits a moment for more of them, who share what a turn costs by itself."""
         if self._last <= 1:
             await asyncio.sleep(0)
         elif len(self._gathered) < ENOUGH:
