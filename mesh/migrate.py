@@ -5,6 +5,7 @@ Every file runs in one transaction and is recorded with its checksum; a file tha
 
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +18,7 @@ log = structlog.get_logger()
 NAME = re.compile(r"\d{4}_(pre|post)_[a-z0-9_]+\.sql")
 SERVICES = ("scan", "factory", "anchor", "admin")
 LOCK = 0x766F6B65  # any number that every migration of this product takes: they run one at a time
+MEETINGS = 50  # the most others that may be at the roles of a server at the same moment
 
 TABLE = """
 CREATE SCHEMA IF NOT EXISTS {schema};
@@ -37,7 +39,19 @@ class MigrationError(Exception):
 
 
 async def ensure_roles(connection: Connection, passwords: dict[str, str]) -> None:
-    """Makes the role of every service, and sets the passwords given by service."""
+    """Makes the role of every service, and sets the passwords given by service.
+
+    Roles belong to a whole server and LOCK to one of its databases: who met somebody in another database begins again.
+    Of those who meet, one gets through each time. Not to be called within a transaction.
+    """
+    for _ in range(MEETINGS):
+        with suppress(asyncpg.UniqueViolationError, asyncpg.DuplicateObjectError, asyncpg.InternalServerError):
+            await _ensure_roles(connection, passwords)
+            return
+    await _ensure_roles(connection, passwords)
+
+
+async def _ensure_roles(connection: Connection, passwords: dict[str, str]) -> None:
     async with connection.transaction():
         await connection.execute("SELECT pg_advisory_xact_lock($1)", LOCK)
         for service in SERVICES:
