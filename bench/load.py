@@ -2,7 +2,7 @@
 
 A plan says what to call and how; its process prints the microseconds of each call, and whoever measures reads them.
 On a schedule a call's time runs from the moment it was due, so that a slow answer is not hidden by the calls it holds
-up; how late the caller itself was (its timer has steps of a millisecond) is told beside.
+up; how late the caller itself was is told beside.
 Run by the benches: python -m bench.load PLAN-AS-JSON
 """
 
@@ -19,10 +19,10 @@ from typing import Any
 import uvloop
 
 from bench.caller import Connection, GrpcConnection, HttpConnection, grpc_request, http_request
+from bench.metronome import Metronome
 
 VERIFY = "/voketag.scan.v1.ScanService/Verify"
 ROOT = Path(__file__).parents[1]
-TICK_SECONDS = 0.001
 WARMING_SECONDS = 60
 
 
@@ -156,12 +156,13 @@ async def scheduled(plan: Plan, calls: Calls, connections: list[Connection]) -> 
         took.append(time.perf_counter() - due)
 
     begun, number = time.perf_counter(), 0
-    async with asyncio.TaskGroup() as group:
-        while number < total:
-            while number < total and (due := begun + number / plan.rate) <= time.perf_counter():
-                group.create_task(one(number, due))
-                number += 1
-            await asyncio.sleep(TICK_SECONDS)
+    with Metronome(1 / plan.rate) as metronome:
+        async with asyncio.TaskGroup() as group:
+            while number < total:
+                while number < total and (due := begun + number / plan.rate) <= time.perf_counter():
+                    group.create_task(one(number, due))
+                    number += 1
+                await metronome.beat()
     return took, late
 
 
