@@ -6,9 +6,9 @@ process for its answer, and again by whoever writes the row, with the same outco
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -95,8 +95,7 @@ def read_envelope(fields: Mapping[bytes, bytes]) -> Envelope:
     return envelope
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What was made of a scan.
 
     `verdict` as the contract numbers it; `total` 0 to 100, None when no risk was worked out; `factors` and `facts` are
@@ -213,12 +212,22 @@ def _object(text: bytes) -> dict[str, Any]:
 
 
 def _id(said: Mapping[str, Any], name: str) -> UUID | None:
-    value = _bytes(said, name)
+    value = said.get(name)
     if value is None:
         return None
-    if len(value) != ID_BYTES:
-        raise MalformedEventError(f"{name}: not of {ID_BYTES} bytes")
-    return UUID(bytes=value)
+    found = _uuid(value) if isinstance(value, str) else None
+    if found is None:
+        raise MalformedEventError(f"{name}: not {ID_BYTES} bytes in hexadecimal")
+    return found
+
+
+@lru_cache(maxsize=16_384)
+def _uuid(text: str) -> UUID | None:
+    """Of a batch or a factory, which many scans have."""
+    try:
+        return UUID(bytes=bytes.fromhex(text))
+    except ValueError:
+        return None
 
 
 def _hmac(said: Mapping[str, Any], name: str) -> bytes | None:

@@ -24,7 +24,7 @@ class Glance:
     """Tells ordinary scans under a tenant's weights."""
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self.weights = weights
         self._nothing: dict[int, Assessment] = {}
 
     def tell(self, known: Circumstances, counts: Counts) -> Assessment | None:
@@ -40,7 +40,7 @@ class Glance:
                 unchecked |= _COPIES
         found = self._nothing.get(unchecked)
         if found is None:
-            found = self._nothing[unchecked] = _nothing_found(self._weights, unchecked)
+            found = self._nothing[unchecked] = _nothing_found(self.weights, unchecked)
         return found
 
     def _stirring(self, known: Circumstances, counts: Counts) -> bool:
@@ -60,7 +60,7 @@ class Glance:
             or known.barred
             or known.cleared
             or state in LIVELY
-            or (state is ProductState.CREATED and self._weights.activates)
+            or (state is ProductState.CREATED and self.weights.activates)
             or (place is not None and known.market and known.market != place.country)
         )
 

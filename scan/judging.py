@@ -9,7 +9,8 @@ import orjson
 from scan.counts import Circumstances, Counts, facts
 from scan.event import NO_COUNTS, Judged
 from scan.factors import FactorName
-from scan.risk import Assessment, Weights, assess, facts_to_json
+from scan.glance import Glance
+from scan.risk import Weights, assess, facts_to_json
 from scan.verdict import RAISED, Verdict
 
 NUMBERS: Mapping[Verdict, int] = {
@@ -26,11 +27,14 @@ PLACES: Mapping[FactorName | None, int] = {name: place for place, name in enumer
 """Factors as the contract and the journal number them."""
 
 
+NAMES = tuple(name.value for name in FactorName)
+
+
 class Judging:
     """Judges as the process did that answered: the same facts, the same weights."""
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self._usual = Glance(weights)
 
     def __call__(self, said: bytes, counts: bytes, /) -> Judged:
         """See scan.event.Judge. A scan that was not counted has no risk; one of a factory with weights brings them."""
@@ -42,12 +46,13 @@ class Judging:
             return Judged(NUMBERS[verdict], None, b"[]", 0, "", orjson.dumps(found))
         counted = Counts.read(counts)
         known = facts(circumstances, counted)
-        assessment = assess(known, _weights(event["weights"]) if "weights" in event else self._weights)
+        glance = _glance(event["weights"]) if "weights" in event else self._usual
+        assessment = glance.tell(circumstances, counted) or assess(known, glance.weights)
         verdict = Verdict.BLOCKED if found["blocked"] else RAISED.get(assessment.level, Verdict.GENUINE_CODE)
         return Judged(
             verdict=NUMBERS[verdict],
             total=assessment.total,
-            factors=_scores(assessment),
+            factors=_scores(tuple([factor.score for factor in assessment.factors])),
             risk_version=assessment.risk_version,
             weights_version=assessment.weights_version,
             facts=facts_to_json(known),
@@ -57,9 +62,11 @@ class Judging:
 
 
 @lru_cache(maxsize=1_024)
-def _weights(text: str) -> Weights:
-    return Weights.from_json(text)
+def _glance(weights: str) -> Glance:
+    return Glance(Weights.from_json(weights))
 
 
-def _scores(assessment: Assessment) -> bytes:
-    return orjson.dumps({factor.name.value: factor.score for factor in assessment.factors})
+@lru_cache(maxsize=1_024)
+def _scores(scores: tuple[int | None, ...]) -> bytes:
+    """Of the factors, in the order of their names."""
+    return orjson.dumps(dict(zip(NAMES, scores, strict=True)))

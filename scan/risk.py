@@ -177,9 +177,13 @@ def replay(history: Iterable[Facts], weights: Weights) -> Iterator[Assessment]:
 
 def facts_to_json(facts: Facts) -> bytes:
     """Facts as they are kept with a scan: one JSON object, without what is at its default, nor zeros in its parts."""
-    kept = {name: value for name, default in _UNKNOWN if (value := getattr(facts, name)) != default}
-    for part in _PARTS.keys() & kept:
-        kept[part] = {name: count for name in _COUNTS[part] if (count := getattr(kept[part], name))}
+    kept: dict[str, Any] = {}
+    for name, default, counts in _KEPT:
+        value = getattr(facts, name)
+        if value and counts:
+            kept[name] = {count: number for count in counts if (number := getattr(value, count))}
+        elif value or value != default:
+            kept[name] = value
     if facts.place is not None:
         kept["place"] = list(facts.place)
     return orjson.dumps(kept, option=orjson.OPT_SORT_KEYS)
@@ -208,8 +212,11 @@ _PARTS: dict[str, type[Any]] = {
     "source": Activity,
     "reports": Reports,
 }
-_COUNTS = {part: tuple(field.name for field in fields(kind)) for part, kind in _PARTS.items()}
-_UNKNOWN = tuple((field.name, field.default) for field in fields(Facts))
+_KEPT = tuple(
+    (fact.name, fact.default, tuple(count.name for count in fields(_PARTS[fact.name])) if fact.name in _PARTS else ())
+    for fact in fields(Facts)
+)
+"""Each fact with its default, which is false as a condition, and the numbers in it."""
 
 
 def _object(text: str | bytes, kind: type[Any]) -> dict[str, Any]:

@@ -68,7 +68,9 @@ BAD: dict[str, dict[Any, Any]] = {
     "source": spoilt(s=b'{"facts": {"verdict": 1}, "country": "BR", "source": 9}'),
     "prefix: not hexadecimal": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "prefix": 5}'),
     "device: not of 8 to 64": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "device": "ab"}'),
-    "batch: not of 16": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "batch": "abcd"}'),
+    "batch: not 16 bytes": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "batch": "abcd"}'),
+    "batch: not 16 bytes in hex": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "batch": [5]}'),
+    "factory: not 16 bytes": spoilt(s=b'{"facts": {"verdict": 1}, "country": "", "source": 1, "factory": "factory"}'),
     "a number of the event is out of range": spoilt(s=b'{"facts": {"verdict": 1.5}, "country": "", "source": 1}'),
     "invalid byte sequence": spoilt(s=rb'{"facts": {"verdict": 1, "w": "\u0000"}, "country": "", "source": 1}'),
 }
