@@ -19,10 +19,13 @@ import uvloop
 from redis.asyncio import Redis
 
 from bench.processes import family_cpu
+from mesh.clock import new_id
 from mesh.local.postgres import PostgresServer
 from mesh.migrate import ensure_roles
+from scan.event import Envelope
 from scan.journal import COLUMNS
 from scan.stream import Stream, stream_key
+from scan.writer import Pace
 from tests.databases import Database, bring_up
 from tests.integration.anchor.processes import running
 from tests.integration.scan.journals import World, envelope
@@ -30,6 +33,8 @@ from tests.servers import PASSWORD, PostgresAddress, start_postgres, start_valke
 
 ROUNDS = 5
 STEADY = 3_000
+FACTORIES = [new_id().bytes for _ in range(20)]
+BATCHES = [new_id().bytes for _ in range(200)]
 TICK_SECONDS = 0.02
 REFERENCE = "CREATE TABLE public.reference (LIKE scan.events INCLUDING ALL)"
 
@@ -56,10 +61,16 @@ async def until_offset(owner: "asyncpg.Connection[Any]", last: str) -> None:
             await asyncio.sleep(0.005)
 
 
+def a_scan(number: int) -> Envelope:
+    """A product of its own, of one of so many batches and factories."""
+    batch, factory = BATCHES[number % len(BATCHES)], FACTORIES[number % len(FACTORIES)]
+    return envelope(counts=3, batch_id=batch, factory_id=factory)
+
+
 async def fill(world: World, count: int) -> str:
     """Scans in the stream; the id of the last."""
     for start in range(0, count, 1_000):
-        await world.add(*[envelope(counts=3) for _ in range(min(1_000, count - start))])
+        await world.add(*[a_scan(number) for number in range(start, min(start + 1_000, count))])
     async with world.lanes() as lanes:
         return (await Stream(lanes).backlog(0)).last_id
 
@@ -108,7 +119,7 @@ async def scanning(url: str, seconds: float) -> None:
         while (now := time.perf_counter() - begun) < seconds:
             async with client.pipeline(transaction=False) as pipe:
                 while sent < now * STEADY:
-                    fields: Any = envelope().fields()
+                    fields: Any = a_scan(sent).fields()
                     pipe.xadd(stream_key(0), fields)
                     sent += 1
                 await pipe.execute()
@@ -118,7 +129,8 @@ async def scanning(url: str, seconds: float) -> None:
 
 async def lagging(world: World, seconds: float) -> None:
     lags: list[float] = []
-    async with running("scan", "journal", env=world.environment()) as writer:
+    pace = Pace().poll  # tests hurry
+    async with running("scan", "journal", env=world.environment(journal_poll_seconds=pace)) as writer:
         await world.add_some(1)
         await world.until_trimmed()
         feeder = await asyncio.create_subprocess_exec(

@@ -1,7 +1,6 @@
 """A gRPC server from its parts, from start to drained stop."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +27,7 @@ from mesh.interceptors.telemetry import Handlers, TelemetryStep
 from mesh.interceptors.validation import ValidationStep
 from mesh.limits import Limiter
 from mesh.policy import Policy, policies
+from mesh.processes import spare_collector
 from mesh.refusals import Refusals
 
 log = structlog.get_logger()
@@ -100,13 +100,6 @@ def steps(parts: ServerParts, rules: Mapping[str, Policy], telemetry: TelemetryS
         ValidationStep(rules),
         AuditStep(rules),
     ]
-
-
-def _spare_collector() -> None:
-    """What is there at start stays for good: the collector looks at it no more, and less often at what calls leave."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 class Server:
@@ -182,7 +175,7 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop_soon)
         await self.start()
-        _spare_collector()
+        spare_collector()
         watching = asyncio.create_task(self._health.watch())
         await self._stopping.wait()
         log.info("draining")

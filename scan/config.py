@@ -133,7 +133,7 @@ class JournalSettings(KeySettings, LogSettings, DatabaseSettings, ShardSettings)
     metrics_host: str = "0.0.0.0"  # noqa: S104
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 serves no metrics")
     journal_group: int = Field(default=2_000, ge=1, le=20_000, description="scans in one transaction, at most")
-    journal_poll_seconds: float = Field(default=0.05, gt=0, le=1, description="between looks for new scans")
+    journal_poll_seconds: float = Field(default=0.1, gt=0, le=1, description="between looks for new scans")
     journal_lease_seconds: float = Field(default=10.0, ge=1, description="a hung writer is replaced after so long")
     months_ahead: int = Field(default=3, ge=1, le=24, description="months of events made ahead")
     retention_months: int = Field(default=13, ge=2, description="whole months of events kept beside this one")

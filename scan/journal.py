@@ -177,7 +177,14 @@ class Journal:
             known = best.get(row.product_id)
             if row.scan_count and row.factory_id and (known is None or row.scan_count > (known.scan_count or 0)):
                 best[row.product_id] = row
-        found = [(list_id, row) for row in best.values() for list_id in (row.factory_id, EVERY)]
+        lists = {EVERY, *(row.factory_id for row in best.values())}
+        floors = {floor["list_id"]: floor["scans"] async for floor in self._sql.top_floors(connection, list_ids=lists)}
+        found = [
+            (list_id, row)
+            for row in best.values()
+            for list_id in (row.factory_id, EVERY)
+            if (row.scan_count or 0) > floors.get(list_id, 0)
+        ]
         if not found:
             return
         raised = self._sql.raise_top(

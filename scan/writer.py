@@ -35,7 +35,7 @@ class Pace:
     """
 
     group: int = 2_000
-    poll: float = 0.05
+    poll: float = 0.1
     again: float = 0.5
     lease: float = 10.0
 

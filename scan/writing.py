@@ -15,6 +15,7 @@ from mesh.cluster import lanes
 from mesh.identity import ServiceTokens
 from mesh.ledger import Ledger
 from mesh.presence import Presence
+from mesh.processes import spare_collector
 from scan.config import JournalSettings
 from scan.event import Judge
 from scan.journal import Journal
@@ -73,6 +74,7 @@ async def journal(settings: JournalSettings, ledger: JournalLedger, judge: Judge
             metrics=LedgerMetrics(REGISTRY),
             turns=Turns(every=settings.ledger_checkpoint_seconds),
         )
+        spare_collector()
         async with asyncio.TaskGroup() as group:
             group.create_task(writer.run(stop))
             group.create_task(writer.watch(stop))

@@ -1,11 +1,14 @@
+-- name: top_floors(list_ids)
+-- What a product must have been scanned more often than to come onto a list; floors never fall.
+SELECT factory_id AS list_id, scans FROM top_floors WHERE factory_id = ANY(:list_ids::uuid[]);
+
 -- name: raise_top(list_ids, product_ids, owner_ids, counts, times)
--- In the transaction of the events. A product comes onto a list when its count passes the floor, and counts never fall. The
--- lists that grew are given back.
+-- In the transaction of the events. What comes onto a list has passed its floor, and counts never fall. The lists that grew
+-- are given back.
 INSERT INTO top_products (factory_id, product_id, owner_id, scans, scanned_at)
 SELECT list_id, product_id, owner_id, count, at
 FROM unnest(:list_ids::uuid[], :product_ids::uuid[], :owner_ids::uuid[], :counts::bigint[], :times::timestamptz[])
   AS found (list_id, product_id, owner_id, count, at)
-WHERE count > coalesce((SELECT floor.scans FROM top_floors floor WHERE floor.factory_id = list_id), 0)
 ORDER BY list_id, product_id
 ON CONFLICT (factory_id, product_id) DO UPDATE
   SET scans = greatest(top_products.scans, excluded.scans), scanned_at = greatest(top_products.scanned_at, excluded.scanned_at)
