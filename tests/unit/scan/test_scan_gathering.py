@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -115,15 +115,25 @@ async def test_a_turn_begins_when_the_last_of_enough_comes() -> None:
     await calls.answered()
 
 
-@pytest.mark.parametrize("crowd", [2, FEW, FEW + 1])
-async def test_fewer_are_not_waited_for_long(crowd: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("crowd", "moments"), [(2, 1), (FEW, 1), (FEW + 1, 2), (ENOUGH, 2)])
+async def test_fewer_are_not_waited_for_long(crowd: int, moments: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "PATIENCE_SECONDS", NEVER)
+    loop = asyncio.get_running_loop()
+    later, delays = loop.call_later, list[float]()
+
+    def call_later(delay: float, *told: Any, **kept: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return later(delay, *told, **kept)
+
+    monkeypatch.setattr(loop, "call_later", call_later)
     calls = Calls()
     await calls.come(1)
     await calls.come(crowd)
     await calls.counted()
     await calls.come(1)
+    delays.clear()
     await calls.counted()
+    assert delays[0] == GATHER_SECONDS * moments
     async with asyncio.timeout(30):
         while len(calls.counting.sizes) < 3:
             await asyncio.sleep(GATHER_SECONDS)
