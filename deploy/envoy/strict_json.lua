@@ -4,7 +4,7 @@
 
 -- message -> field -> message that a JSON object there has to fit, true for any, false for none; "*" is a map's keys
 local messages = {{ messages }}
--- pattern of the path -> message of the body
+-- section, the first two segments of the path -> pattern of the path -> message of the body
 local bodies = {{ bodies }}
 
 local function end_of_string(text, start)
@@ -64,7 +64,7 @@ function envoy_on_request(handle)
     return
   end
   local path = headers:get(':path'):match('^[^?]*[^?/]') or ''
-  for pattern, message in pairs(bodies) do
+  for pattern, message in pairs(bodies[path:match('^/[^/:]+/[^/:]+')] or {}) do
     if path:match(pattern) then
       local body = handle:body()
       if body and body:length() <= {{ limit }} then

@@ -41,6 +41,14 @@ def path_pattern(path: str) -> str:
     return "^" + re.sub(r"\{[^}]*\}", "[^/]+", literal) + "$"
 
 
+def section(path: str) -> str:
+    """The first two segments of a path up to its verb, which are literal: a few patterns are tried and not all."""
+    found = re.match(r"/[^/:{}]+/[^/:{}]+(?=[/:]|$)", path)
+    if found is None:
+        raise ValueError(f"{path}: the first two segments of a path with a body have to be literal")
+    return found[0]
+
+
 def lua_table(value: Mapping[str, Mapping[str, str | bool]] | Mapping[str, str | bool] | str | bool) -> str:
     """A Lua literal; keys and strings are ASCII names."""
     if isinstance(value, Mapping):
@@ -49,11 +57,12 @@ def lua_table(value: Mapping[str, Mapping[str, str | bool]] | Mapping[str, str |
 
 
 def tables(methods: Iterable[Method]) -> tuple[str, str]:
-    """Lua literals: message → field → kind, and pattern of the path → message of the body."""
+    """Lua literals: message → field → kind, and section → pattern of the path → message of the body."""
     kinds: Kinds = {}
-    bodies: dict[str, str | bool] = {}
+    bodies: dict[str, dict[str, str | bool]] = {}
     for method in methods:
         if method.verb in ("post", "put", "patch"):
             collect(method.descriptor.input_type, kinds)
-            bodies[path_pattern(method.path)] = str(method.descriptor.input_type.full_name)
+            patterns = bodies.setdefault(section(method.path), {})
+            patterns[path_pattern(method.path)] = str(method.descriptor.input_type.full_name)
     return lua_table(kinds), lua_table(bodies)
